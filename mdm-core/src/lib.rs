@@ -139,7 +139,7 @@
 //! | `sqlite` | yes | [`store::SqliteStore`], in a file or in memory |
 //! | `postgres` | yes | [`store::PostgresStore`] |
 //! | `vendored-openssl` | no | OpenSSL built from source, where the system has none to link |
-//! | `testing` | no | for tests of a host: a store that fails at a chosen commit, a PostgreSQL to throw away, what is known of devices elsewhere |
+//! | `testing` | no | for tests of a host: a store that fails at a chosen commit, a PostgreSQL to throw away, what is known of devices elsewhere, an assignment service that answers in part |
 
 pub mod acme;
 pub mod activation_lock;

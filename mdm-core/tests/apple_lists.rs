@@ -2,13 +2,15 @@
 //! that was read by itself is overwritten by what is older, nobody is called unassigned who only moved, no list is followed
 //! in a circle.
 
+mod one_store;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mdm_core::clock::{Clock, ManualClock, Timestamp};
+use mdm_core::clock::{Clock as _, ManualClock, Timestamp};
 use mdm_core::device::OrgReading;
 use mdm_core::error::{Error, PortError};
 use mdm_core::ids::{OrganisationId, Serial};
@@ -17,9 +19,8 @@ use mdm_core::secret::Secret;
 use mdm_core::service::ports::{
     ActivityReading, ActivityRequest, ApiKey, MemberPage, OrganisationApi, Ports, ReadingPage,
 };
-use mdm_core::service::{Act, Mdm, MdmSettings, MigrationAct, Org};
+use mdm_core::service::{Act, Mdm, MigrationAct, Org};
 use mdm_core::store::{DeviceStore as _, SqliteStore};
-use mdm_core::vault::{EscrowVault, PlainKeys};
 
 const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
 
@@ -169,14 +170,7 @@ impl Stage {
             api: apple.clone(),
             ..Ports::refusing()
         };
-        let settings = MdmSettings {
-            device_url: "https://mdm.example.com".to_owned(),
-            enrol_url: "https://mdm.example.com".to_owned(),
-            sign_messages: false,
-        };
-        let domain: Arc<dyn Clock> = Arc::new(clock.clone());
-        let shared = Arc::new(store.clone());
-        let mdm = Mdm::new(shared, EscrowVault::new(PlainKeys), domain, ports, settings);
+        let mdm = one_store::process(Arc::new(store.clone()), &clock, ports);
         let made = mdm.create_organisation("Acme", Vec::new()).await.unwrap();
         let organisation = made.org.organisation().id;
         let key = Secret::from_text("key");

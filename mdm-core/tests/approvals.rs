@@ -4,8 +4,6 @@ mod service_house;
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use mdm_core::error::Error;
 use mdm_core::ids::ApprovalId;
 use mdm_core::secret::SecretKind;
@@ -18,13 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// An installation with a phone that gave its unlock token, and two people.
 async fn stage() -> (House, Gadget, Org, Org) {
     let house = House::new().await;
-    let phone = house.device("C02SHOWN").await;
-    house.enrol(&phone).await;
-    let token = format!(
-        "<key>UnlockToken</key><data>{}</data>",
-        STANDARD.encode("opens the passcode")
-    );
-    house.token_update(&phone, &token).await.unwrap();
+    let phone = house.phone_with_token("C02SHOWN").await;
     let org = house.org().await;
     let (anna, bo) = (org.clone().acting_for("Anna"), org.acting_for("Bo"));
     (house, phone, anna, bo)

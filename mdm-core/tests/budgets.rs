@@ -1,34 +1,56 @@
 //! Budgets and pauses of Apple's services, shared through the store by processes that know nothing else of each other.
 
+mod one_store;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use abm_client::{Gate as _, RequestClass};
 use mdm_core::budget::allowance;
-use mdm_core::clock::{Clock, ManualClock, Timestamp};
+use mdm_core::clock::{ManualClock, Timestamp};
 use mdm_core::ids::OrganisationId;
 use mdm_core::service::ports::Ports;
-use mdm_core::service::{Mdm, MdmSettings, PauseGate, SharedGate};
+use mdm_core::service::{PauseGate, SharedGate};
 use mdm_core::store::testing::{FailingStore, Moment};
 use mdm_core::store::{SqliteStore, Store};
-use mdm_core::vault::{EscrowVault, PlainKeys};
 
 const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
 
+/// What processes share that know nothing else of each other.
+async fn shared() -> (SqliteStore, ManualClock) {
+    let store = SqliteStore::in_memory().await.unwrap();
+    (store, ManualClock::new(START))
+}
+
+/// The pause of one token, as a process with a turn of its own has it.
+fn pause(store: &SqliteStore, clock: &ManualClock, token: &str) -> PauseGate {
+    PauseGate::new(
+        Arc::new(store.clone()),
+        Arc::new(clock.clone()),
+        OrganisationId(1),
+        token.to_owned(),
+        Arc::default(),
+    )
+}
+
+/// The organisation's budget, and those of these accounts within it, as a process with a turn of its own has them.
+fn budget(store: Arc<dyn Store>, clock: &ManualClock, of: i64, accounts: &[&str]) -> SharedGate {
+    let account = |name: &&str| (format!("organisation-api {name}"), allowance(20, 10));
+    let whole = ("organisation-api".to_owned(), allowance(20, 10));
+    let budgets = std::iter::once(whole).chain(accounts.iter().map(account));
+    SharedGate::new(
+        store,
+        Arc::new(clock.clone()),
+        OrganisationId(of),
+        budgets.collect(),
+        Arc::default(),
+    )
+}
+
 #[tokio::test]
 async fn a_pause_holds_for_every_process_on_one_store() {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
-    let clock = ManualClock::new(START);
-    // A turn of its own each: they know of each other by the store only.
-    let gate = |name: &str| {
-        PauseGate::new(
-            store.clone(),
-            Arc::new(clock.clone()),
-            OrganisationId(1),
-            name.to_owned(),
-            Arc::default(),
-        )
-    };
+    let (store, clock) = shared().await;
+    let gate = |token: &str| pause(&store, &clock, token);
     let (one, two, other) = (gate("token 1"), gate("token 1"), gate("token 2"));
     two.enter(RequestClass::Read).await.expect("no pause yet");
     one.pause(Duration::from_secs(90)).await;
@@ -53,15 +75,8 @@ async fn a_pause_holds_for_every_process_on_one_store() {
 
 #[tokio::test]
 async fn a_pause_that_is_broken_off_while_it_is_written_down_is_kept() {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
-    let clock = ManualClock::new(START);
-    let gate = PauseGate::new(
-        store,
-        Arc::new(clock.clone()),
-        OrganisationId(1),
-        "token 1".to_owned(),
-        Arc::default(),
-    );
+    let (store, clock) = shared().await;
+    let gate = pause(&store, &clock, "token 1");
     let pause = gate.pause(Duration::from_secs(90));
     // It is begun, and dropped where it first waits.
     let _ = tokio::time::timeout(Duration::ZERO, pause).await;
@@ -73,17 +88,8 @@ async fn a_pause_that_is_broken_off_while_it_is_written_down_is_kept() {
 
 #[tokio::test]
 async fn a_pause_that_cannot_be_written_down_is_kept_and_written_later() {
-    let store = SqliteStore::in_memory().await.unwrap();
-    let clock = ManualClock::new(START);
-    let gate = |store: Arc<dyn Store>| {
-        SharedGate::new(
-            store,
-            Arc::new(clock.clone()),
-            OrganisationId(1),
-            vec![("organisation-api".to_owned(), allowance(20, 10))],
-            Arc::default(),
-        )
-    };
+    let (store, clock) = shared().await;
+    let gate = |store: Arc<dyn Store>| budget(store, &clock, 1, &[]);
     let away = Arc::new(FailingStore::new(store.clone(), 0, Moment::Before));
     let ours = gate(away.clone());
     ours.enter(RequestClass::Read).await.expect("free");
@@ -104,35 +110,15 @@ async fn a_pause_that_cannot_be_written_down_is_kept_and_written_later() {
 
 #[tokio::test]
 async fn a_pause_that_is_lifted_is_lifted_in_a_process_that_could_not_write_it_down() {
-    let store = SqliteStore::in_memory().await.unwrap();
-    let clock = ManualClock::new(START);
-    let domain: Arc<dyn Clock> = Arc::new(clock.clone());
-    let settings = MdmSettings {
-        device_url: "https://mdm.example.com".to_owned(),
-        enrol_url: "https://mdm.example.com".to_owned(),
-        sign_messages: false,
-    };
-    let keys = EscrowVault::new(PlainKeys);
-    let mdm = Mdm::new(
-        Arc::new(store.clone()),
-        keys,
-        domain.clone(),
-        Ports::refusing(),
-        settings,
-    );
+    let (store, clock) = shared().await;
+    let mdm = one_store::process(Arc::new(store.clone()), &clock, Ports::refusing());
     let org = mdm
         .create_organisation("Acme", Vec::new())
         .await
         .unwrap()
         .org;
     let away = Arc::new(FailingStore::new(store, 0, Moment::Before));
-    let ours = SharedGate::new(
-        away.clone(),
-        domain,
-        org.organisation().id,
-        vec![("organisation-api".to_owned(), allowance(20, 10))],
-        Arc::default(),
-    );
+    let ours = budget(away.clone(), &clock, org.organisation().id.0, &[]);
     ours.enter(RequestClass::Read).await.expect("free");
     away.cut();
     ours.pause(Duration::from_secs(3600)).await;
@@ -144,17 +130,8 @@ async fn a_pause_that_is_lifted_is_lifted_in_a_process_that_could_not_write_it_d
 
 #[tokio::test]
 async fn a_list_lets_the_reads_of_acts_of_another_process_go_first() {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
-    let clock = ManualClock::new(START);
-    let gate = || {
-        SharedGate::new(
-            store.clone(),
-            Arc::new(clock.clone()),
-            OrganisationId(1),
-            vec![("organisation-api".to_owned(), allowance(20, 10))],
-            Arc::default(),
-        )
-    };
+    let (store, clock) = shared().await;
+    let gate = || budget(Arc::new(store.clone()), &clock, 1, &[]);
     let (list, acts) = (gate(), gate());
     while list.enter(RequestClass::Background).await.is_ok() {}
     for _ in 0..5 {
@@ -175,20 +152,8 @@ async fn a_list_lets_the_reads_of_acts_of_another_process_go_first() {
 
 #[tokio::test]
 async fn two_processes_share_one_budget() {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
-    let clock = ManualClock::new(START);
-    let gate = |client: &str| {
-        SharedGate::new(
-            store.clone(),
-            Arc::new(clock.clone()),
-            OrganisationId(1),
-            vec![
-                ("organisation-api".to_owned(), allowance(20, 10)),
-                (format!("organisation-api {client}"), allowance(20, 10)),
-            ],
-            Arc::default(),
-        )
-    };
+    let (store, clock) = shared().await;
+    let gate = |client: &str| budget(Arc::new(store.clone()), &clock, 1, &[client]);
     let (one, two) = (gate("a"), gate("b"));
     for n in 0..10 {
         let gate = if n % 2 == 0 { &one } else { &two };

@@ -7,7 +7,7 @@ mod service_house;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use declared::{Gear, QUIET, map, notices, put, set};
+use declared::{Gear, QUIET, map, notices, put, quiet, set};
 use mdm_core::ddm::{Channels, DeclarationKind, Target};
 use mdm_core::enrollment::OfAccount;
 use mdm_core::error::Error;
@@ -22,15 +22,6 @@ const TEST: &str = "com.apple.configuration.management.test";
 
 fn tags(of: &[&str]) -> std::collections::BTreeSet<String> {
     mdm_core::library::tags(of).unwrap()
-}
-
-/// Enrolled, and with nothing left in its queue.
-async fn quiet(house: &House, serial: &str) -> Gadget {
-    let gadget = house.device(serial).await;
-    house.enrol(&gadget).await;
-    house.settle().await;
-    notices(house, &gadget).await;
-    gadget
 }
 
 #[tokio::test]

@@ -11,12 +11,12 @@ use mdm_core::ddm::{Channels, Target};
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
 use mdm_core::ids::WaveId;
-use mdm_core::migration::{AppAction, AppPlan, PinnedRunbook, SetUp, StepId, StepStatus, Variant};
+use mdm_core::migration::{AppAction, AppPlan, PinnedRunbook, StepId, StepStatus, Variant};
 use mdm_core::service::NewDeclaration;
 use mdm_core::store::Batch;
 use mdm_core::wave::{Wave, WaveState};
 use serde_json::{Value, json};
-use service_house::{Gadget, House, command};
+use service_house::{Gadget, House, command, set_up};
 
 const APP: &str = "com.apple.configuration.app.managed";
 const NOTES: &str = "net.example.notes";
@@ -103,12 +103,6 @@ async fn answers(house: &House, phone: &Gadget, system: &str) -> Vec<String> {
         answer = house.report(phone, &done).await.unwrap();
     }
     seen
-}
-
-async fn set_up(house: &House, phone: &Gadget) -> SetUp {
-    let org = house.org().await;
-    let report = org.device_report(&phone.serial).await.unwrap();
-    report.set_up.unwrap()
 }
 
 async fn step(house: &House, phone: &Gadget, id: StepId) -> StepStatus {

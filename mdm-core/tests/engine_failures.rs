@@ -12,22 +12,14 @@ use mdm_core::enrollment::EnrollmentState;
 use mdm_core::error::Error;
 use mdm_core::ids::{CommandId, JobId, RunbookId, SetUpId};
 use mdm_core::job::{Job, JobKind};
-use mdm_core::migration::{
-    Attention, PinnedRunbook, SetUp, SetUpState, StepId, StepStatus, Variant,
-};
+use mdm_core::migration::{Attention, PinnedRunbook, SetUpState, StepId, StepStatus, Variant};
 use mdm_core::queue::{Command, CommandState};
 use mdm_core::secret::SecretKind;
 use mdm_core::service::ports::{LockOutcome, PushOutcome};
 use mdm_core::service::{Answer, NewCommand};
 use mdm_core::store::Batch;
 use mdm_core::wire::command::CommandBody;
-use service_house::{Gadget, House, START, command, data, revealed};
-
-async fn set_up(house: &House, gadget: &Gadget) -> SetUp {
-    let org = house.org().await;
-    let report = org.device_report(&gadget.serial).await.unwrap();
-    report.set_up.unwrap()
-}
+use service_house::{Gadget, House, START, command, data, revealed, set_up};
 
 /// An attempt with a runbook of its own for a device.
 async fn attempt(house: &House, gadget: &Gadget, lock: bool) -> RunbookId {

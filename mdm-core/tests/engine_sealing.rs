@@ -139,13 +139,7 @@ async fn a_command_whose_body_does_not_open_keeps_nothing_behind_it() {
 #[tokio::test]
 async fn a_secret_is_shown_for_a_reason_and_once_that_is_in_the_record() {
     let house = House::new().await;
-    let phone = house.device("C02SHOWN").await;
-    house.enrol(&phone).await;
-    let token = format!(
-        "<key>UnlockToken</key><data>{}</data>",
-        STANDARD.encode("opens the passcode")
-    );
-    house.token_update(&phone, &token).await.unwrap();
+    let phone = house.phone_with_token("C02SHOWN").await;
     let org = house.org().await.acting_for("anna");
     let ask =
         |reason: &'static str| org.reveal(&phone.serial, SecretKind::UnlockToken, reason, None);

@@ -15,15 +15,9 @@ use mdm_core::queue::{Command, CommandState};
 use mdm_core::service::ports::PushOutcome;
 use mdm_core::service::{Answer, Peer, Release, WhyGoing};
 use mdm_core::store::Batch;
-use service_house::{Gadget, House, command};
+use service_house::{Gadget, House, command, set_up};
 
 const IDLE: &str = "<key>Status</key><string>Idle</string>";
-
-async fn set_up(house: &House, gadget: &Gadget) -> SetUp {
-    let org = house.org().await;
-    let report = org.device_report(&gadget.serial).await.unwrap();
-    report.set_up.unwrap()
-}
 
 /// A device that has just enrolled, and waits.
 async fn held(serial: &str) -> (House, Gadget, SetUp) {

@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mdm_core::device::{Device, Platform};
-use mdm_core::error::Error;
-use mdm_core::evidence::pack::{PackAsk, PackSink, Redact, ReportText, verify_pack};
+use mdm_core::evidence::pack::{PackAsk, Redact, ReportText, verify_pack};
 use mdm_core::evidence::{ReportHead, ReportRow};
 use mdm_core::gap::{GapGroup, GapLimits, GapPlace};
 use mdm_core::ids::WaveId;
@@ -19,7 +18,7 @@ use mdm_core::service::{Dates, Org, ProjectChange};
 use mdm_core::store::Batch;
 use serde_json::Value;
 use service_house::fleet::serials;
-use service_house::{House, START};
+use service_house::{Bytes, House, START};
 
 const DAY: Duration = Duration::from_hours(24);
 /// Groups: of one word, as they often are, and of several; one that nobody is in but a limit names, and one that a device has left.
@@ -30,16 +29,6 @@ const FORMER: &str = "Altenteil";
 const NAME: &str = "Xanthippe";
 const FULL_NAME: &str = "Eulalia Morgenrot";
 const MAIL: &str = "xanthippe@people.example";
-
-struct Bytes(Vec<u8>);
-
-#[async_trait::async_trait]
-impl PackSink for Bytes {
-    async fn bytes(&mut self, bytes: Vec<u8>) -> Result<(), Error> {
-        self.0.extend(bytes);
-        Ok(())
-    }
-}
 
 /// Reports within the pack, as lines.
 struct Lines;

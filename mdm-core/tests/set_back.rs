@@ -10,17 +10,11 @@ use mdm_core::ids::{DeviceId, HookMessageId, JobId, OrganisationId};
 use mdm_core::job::{Job, JobKind};
 use mdm_core::migration::{SetUp, SetUpState};
 use mdm_core::store::{Batch, Lease};
-use service_house::{Gadget, House};
+use service_house::{Gadget, House, set_up};
 
 const DAY: Duration = Duration::from_hours(24);
 /// What is left of a hold when the clock is set back: enough for the rounds before it.
 const LEFT: Duration = Duration::from_secs(3);
-
-async fn set_up(house: &House, gadget: &Gadget) -> SetUp {
-    let org = house.org().await;
-    let report = org.device_report(&gadget.serial).await.unwrap();
-    report.set_up.unwrap()
-}
 
 /// A device in its hold.
 async fn held(serial: &str) -> (House, Gadget, SetUp) {

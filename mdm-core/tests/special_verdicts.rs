@@ -15,15 +15,10 @@ use mdm_core::migration::{
     VerdictKind,
 };
 use mdm_core::store::Batch;
-use service_house::{Gadget, House, START, command};
+use service_house::{Gadget, House, START, command, set_up};
 
 const IDLE: &str = "<key>Status</key><string>Idle</string>";
 const DAY: Duration = Duration::from_hours(24);
-
-async fn set_up(house: &House, gadget: &Gadget) -> SetUp {
-    let report = house.org().await.device_report(&gadget.serial).await;
-    report.unwrap().set_up.unwrap()
-}
 
 async fn device_of(house: &House, gadget: &Gadget) -> Device {
     let report = house.org().await.device_report(&gadget.serial).await;

@@ -5,7 +5,7 @@ mod town;
 
 use std::process::Command;
 
-use mdm_core::ids::{OrganisationCode, OrganisationId, Serial, ServerId};
+use mdm_core::ids::{OrganisationId, Serial, ServerId};
 use mdmd::config::Duty;
 use serde_json::json;
 use town::Town;
@@ -287,10 +287,7 @@ async fn the_token_of_a_service_that_a_project_leaves_is_refused_with_any_word()
 }
 
 async fn org(town: &Town) -> OrganisationId {
-    let code = town.made["organisation"].as_str().unwrap();
-    let code = OrganisationCode::parse(code).unwrap();
-    let org = town.app.mdm.organisation(&code).await.unwrap();
-    org.organisation().id
+    town.org().await.organisation().id
 }
 
 /// The code of the town's organisation.

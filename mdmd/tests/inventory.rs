@@ -185,8 +185,7 @@ async fn three_views_are_pulled_listed_exported_and_contradict_when_they_must() 
 
     // Apple asks for silence; a person who knows better ends it.
     use mdm_core::budget::{Budget, ORGANISATION_API};
-    let code = mdm_core::ids::OrganisationCode::parse(town.made["organisation"].as_str().unwrap());
-    let org = town.app.mdm.organisation(&code.unwrap()).await.unwrap();
+    let org = town.org().await;
     let id = org.organisation().id;
     let store = town.app.mdm.store();
     let mut row: Budget = store.budget(id, ORGANISATION_API).await.unwrap().unwrap();

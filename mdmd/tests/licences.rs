@@ -74,8 +74,7 @@ async fn licences_come_in_with_their_token_and_are_given_and_taken_back_with_pro
         )
         .await;
     assert_eq!(again.json()["location"], location, "{}", again.err);
-    let code = mdm_core::ids::OrganisationCode::parse(town.made["organisation"].as_str().unwrap());
-    let org = town.app.mdm.organisation(&code.unwrap()).await.unwrap();
+    let org = town.org().await;
     let rows = town
         .app
         .mdm

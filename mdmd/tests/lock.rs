@@ -12,10 +12,9 @@ use fixtures::apple::organisation::{LockKind, LockState};
 use fixtures::conduct::Conduct;
 use mdm_core::hand_off::bundle::{self, BundleDevice};
 use mdm_core::hand_off::envelope::{KeyPair, Purpose, seal, sha256};
-use mdm_core::ids::{OrganisationCode, Serial};
+use mdm_core::ids::Serial;
 use mdm_core::original::Said;
 use mdm_core::secret::Secret;
-use mdm_core::service::Org;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
 use serde_json::{Value, json};
@@ -24,18 +23,12 @@ use town::{Ended, Town};
 const TOPIC: &str = "com.apple.mgmt.External.town";
 const DAY: Duration = Duration::from_secs(86_400);
 
-async fn org(town: &Town) -> Org {
-    let code = town.made["organisation"].as_str().unwrap();
-    let code = OrganisationCode::parse(code).unwrap();
-    town.app.mdm.organisation(&code).await.unwrap()
-}
-
 /// A town whose devices are known, whose push certificate is one of Apple's, and whose vault has the code of each device in turn.
 async fn stage(codes: &[&str]) -> Town {
     let town = Town::found(codes.len()).await;
     town.furnish().await;
     town.json(&["inventory", "pull"]).await;
-    let org = org(&town).await;
+    let org = town.org().await;
     let (certificate, key) = town.world.apple().push_certificate(TOPIC).unwrap();
     let der = X509::from_pem(certificate.as_bytes()).unwrap().to_der();
     let key = PKey::private_key_from_pem(key.as_bytes()).unwrap();

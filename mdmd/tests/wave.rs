@@ -8,7 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use mdm_core::ids::{OrganisationCode, WaveId};
+use mdm_core::ids::WaveId;
 use mdm_core::store::Batch;
 use serde_json::{Value, json};
 use town::{Ended, Town};
@@ -67,9 +67,7 @@ async fn standing_number(town: &Town, wave: &str) -> WaveId {
 
 /// The stop rule has paused a wave.
 async fn paused_by_rule(town: &Town, wave: WaveId) {
-    let code = town.made["organisation"].as_str().unwrap();
-    let code = OrganisationCode::parse(code).unwrap();
-    let org = town.app.mdm.organisation(&code).await.unwrap();
+    let org = town.org().await;
     let (store, own) = (town.app.mdm.store(), org.organisation().id);
     let mut row = store.wave(own, wave).await.unwrap().unwrap();
     let pause = json!({ "by": "stop rule", "at": row.created, "why": "2 of 2 failed" });

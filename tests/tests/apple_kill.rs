@@ -23,6 +23,7 @@ use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
 use mdm_core::migration::{AppAction, AppPlan, MoveState, Outcome, PinnedRunbook, Variant};
 use mdm_core::secret::Secret;
 use mdm_core::service::ports::Ports;
+use mdm_core::service::ports::testing::EmptyList;
 use mdm_core::service::{Act, Mdm, MdmSettings, Member, MigrationAct, Org};
 use mdm_core::store::testing::{FailingStore, Moment as Never};
 use mdm_core::store::{SqliteStore, Store};
@@ -178,7 +179,8 @@ fn process(disk: &SqliteStore, apple: &Apple, clock: &ManualClock) -> Mdm {
     apple.watch(store.clone());
     let apple = Arc::new(apple.clone());
     let ports = Ports {
-        assignment: apple.clone(),
+        // What happens there is another story.
+        assignment: Arc::new(EmptyList::of("Ours", OURS)),
         api: apple.clone(),
         licences: apple,
         ..Ports::refusing()

@@ -1,6 +1,8 @@
 //! The device list, against a stand-in that plays pages from a script: what makes a device gone and what does not, several server
 //! entries, lists that run in circles.
 
+#[path = "../one_store/mod.rs"]
+mod one_store;
 mod profiles;
 mod script;
 mod unlisted;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mdm_core::clock::{Clock, ManualClock, Timestamp};
+use mdm_core::clock::{ManualClock, Timestamp};
 use mdm_core::device::{AssignmentOutcome, Device, DeviceRecord, OrgReading};
 use mdm_core::error::PortError;
 use mdm_core::ids::{OrganisationId, Serial, ServerId};
@@ -14,10 +14,11 @@ use mdm_core::service::ports::{
     Account, ActivityReading, ActivityRequest, ApiKey, DeviceAssignment, DevicePage, LockOutcome,
     MemberPage, OrganisationApi, Ports, ReadingPage, ServerCredential,
 };
-use mdm_core::service::{Mdm, MdmSettings, Org};
+use mdm_core::service::{Mdm, Org};
 use mdm_core::store::{Batch, DeviceStore as _, SqliteStore, Store, WaveStore as _};
-use mdm_core::vault::{EscrowVault, PlainKeys};
 use mdm_core::wave::SyncCursor;
+
+use crate::one_store;
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
 
@@ -318,15 +319,7 @@ impl Stage {
 
     /// Lets so much time pass, and everything that is due on the way happen.
     pub(crate) async fn pass(&self, time: Duration) {
-        let end = self.clock.now() + time;
-        loop {
-            while self.mdm.work(100).await.unwrap() > 0 {}
-            match self.mdm.next_due().await.unwrap() {
-                Some(next) if next <= end => self.clock.set(next.max(self.clock.now())),
-                _ => break,
-            }
-        }
-        self.clock.set(end);
+        one_store::pass(&self.mdm, &self.clock, time).await;
     }
 
     pub(crate) async fn device(&self, serial: &str) -> Device {
@@ -346,13 +339,7 @@ pub(crate) fn mdm(store: Arc<dyn Store>, script: &Arc<Script>, clock: &ManualClo
         api: script.clone(),
         ..Ports::refusing()
     };
-    let settings = MdmSettings {
-        device_url: "https://mdm.example.com".to_owned(),
-        enrol_url: "https://mdm.example.com".to_owned(),
-        sign_messages: false,
-    };
-    let clock: Arc<dyn Clock> = Arc::new(clock.clone());
-    Mdm::new(store, EscrowVault::new(PlainKeys), clock, ports, settings)
+    one_store::process(store, clock, ports)
 }
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);

@@ -18,6 +18,15 @@ use crate::service_house::{Gadget, House, command, data};
 pub(crate) const QUIET: &str = "<key>Status</key><string>Idle</string>";
 const NOTICE: &str = "DeclarativeManagement";
 
+/// Enrolled, and with nothing left in its queue.
+pub(crate) async fn quiet(house: &House, serial: &str) -> Gadget {
+    let gadget = house.device(serial).await;
+    house.enrol(&gadget).await;
+    house.settle().await;
+    notices(house, &gadget).await;
+    gadget
+}
+
 /// A declaration as a device has it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Held {

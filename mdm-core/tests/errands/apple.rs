@@ -1,29 +1,20 @@
-//! A stand-in for the organisation API and Apps and Books, whose answers can be lost and whose effects can come late, and a
-//! server before it.
+//! A stand-in for the organisation API and Apps and Books, whose answers can be lost and whose effects can come late.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mdm_core::check::{Check, CheckResult};
-use mdm_core::clock::{Clock, ManualClock, Timestamp};
-use mdm_core::device::{AssignmentOutcome, DeviceRecord, MigrationStatus, OrgReading, Platform};
-use mdm_core::errand::Errand;
+use mdm_core::clock::{Clock as _, ManualClock, Timestamp};
+use mdm_core::device::{MigrationStatus, OrgReading};
 use mdm_core::error::PortError;
-use mdm_core::ids::{ErrandId, LocationId, OrganisationId, Serial, ServerId, WaveId};
+use mdm_core::ids::Serial;
 use mdm_core::licences::{LicenceLimits, Stock};
-use mdm_core::migration::{AppAction, AppPlan, AuditedAct, MoveState, PinnedRunbook, Variant};
-use mdm_core::secret::Secret;
+use mdm_core::migration::AuditedAct;
 use mdm_core::service::ports::{
-    Account, ActivityReading, ActivityRequest, ApiKey, ContentCredential, DeviceAssignment,
-    DevicePage, HolderList, LicenceEvent, LicenceRequest, Licences, LocationReading, LockOutcome,
-    MemberPage, OrganisationApi, Ports, ReadingPage, ServerCredential,
+    ActivityReading, ActivityRequest, ApiKey, ContentCredential, HolderList, LicenceEvent,
+    LicenceRequest, Licences, LocationReading, MemberPage, OrganisationApi, ReadingPage,
 };
-use mdm_core::service::{Act, Mdm, MdmSettings, Member, MigrationAct, Org};
-use mdm_core::store::SqliteStore;
-use mdm_core::vault::{EscrowVault, PlainKeys};
-use mdm_core::wave::Waiver;
 use tokio::sync::Notify;
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
@@ -133,6 +124,32 @@ pub(crate) struct Apple {
 }
 
 impl Apple {
+    /// All of these are iPhones at the other service.
+    pub(crate) fn new(
+        clock: &ManualClock,
+        serials: &[Serial],
+        lag: Duration,
+        fates: &[Fate],
+    ) -> Self {
+        let mut device = OrgReading::default();
+        device.assigned_server = Some(THEIRS.to_owned());
+        device.capable = Some(true);
+        device.product = Some("iPhone17,2".to_owned());
+        Self {
+            inside: Arc::new(Mutex::new(Inside {
+                devices: serials
+                    .iter()
+                    .map(|s| (s.clone(), device.clone()))
+                    .collect(),
+                fates: fates.to_vec(),
+                lag,
+                ..Inside::default()
+            })),
+            clock: clock.clone(),
+            let_go: Arc::default(),
+        }
+    }
+
     pub(crate) fn inside(&self) -> MutexGuard<'_, Inside> {
         let mut inside = self.inside.lock().unwrap();
         let now = self.clock.now();
@@ -329,69 +346,6 @@ impl OrganisationApi for Apple {
     }
 }
 
-/// The assignment service shows an empty list: what happens there is another story.
-#[async_trait]
-impl DeviceAssignment for Apple {
-    async fn account(&self, _: &ServerCredential) -> Result<Account, PortError> {
-        Ok(Account {
-            server_name: OURS.to_owned(),
-            server_uuid: OURS.to_owned(),
-            organisation: None,
-            token_expires: None,
-        })
-    }
-    async fn fetch(
-        &self,
-        _: &ServerCredential,
-        _: Option<&str>,
-        _: Timestamp,
-    ) -> Result<DevicePage, PortError> {
-        Ok(DevicePage {
-            devices: Vec::<(Serial, DeviceRecord)>::new(),
-            cursor: "end".to_owned(),
-            more: false,
-        })
-    }
-    async fn sync(
-        &self,
-        credential: &ServerCredential,
-        cursor: &str,
-        now: Timestamp,
-    ) -> Result<DevicePage, PortError> {
-        self.fetch(credential, Some(cursor), now).await
-    }
-    async fn define_profile(
-        &self,
-        _: &ServerCredential,
-        _: &serde_json::Value,
-    ) -> Result<String, PortError> {
-        Ok("PROFILE".to_owned())
-    }
-    async fn read_profile(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-    ) -> Result<serde_json::Value, PortError> {
-        Ok(serde_json::json!({ "await_device_configured": true }))
-    }
-    async fn assign(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-        _: &[Serial],
-    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
-        Ok(Vec::new())
-    }
-    async fn lock(
-        &self,
-        _: &ServerCredential,
-        _: &Serial,
-        _: &str,
-    ) -> Result<LockOutcome, PortError> {
-        Ok(LockOutcome::Success)
-    }
-}
-
 #[async_trait]
 impl Licences for Apple {
     async fn claim(
@@ -529,226 +483,4 @@ impl Licences for Apple {
 
 fn token(credential: &ContentCredential) -> String {
     credential.token.expose_text().unwrap().to_owned()
-}
-
-/// A process of the installation.
-fn process(apple: &Apple, store: &Arc<SqliteStore>, clock: &ManualClock) -> Mdm {
-    let port = Arc::new(apple.clone());
-    let ports = Ports {
-        assignment: port.clone(),
-        licences: port.clone(),
-        api: port,
-        ..Ports::refusing()
-    };
-    let settings = MdmSettings {
-        device_url: "https://mdm.example.com".to_owned(),
-        enrol_url: "https://mdm.example.com".to_owned(),
-        sign_messages: false,
-    };
-    let domain: Arc<dyn Clock> = Arc::new(clock.clone());
-    let vault = EscrowVault::new(PlainKeys);
-    Mdm::new(store.clone(), vault, domain, ports, settings)
-}
-
-pub(crate) struct Stage {
-    pub(crate) apple: Apple,
-    pub(crate) clock: ManualClock,
-    pub(crate) mdm: Mdm,
-    pub(crate) store: Arc<SqliteStore>,
-    pub(crate) organisation: OrganisationId,
-    pub(crate) destination: ServerId,
-    pub(crate) serials: Vec<Serial>,
-}
-
-impl Stage {
-    pub(crate) async fn new(devices: usize, lag: Duration, fates: &[Fate]) -> Self {
-        let clock = ManualClock::new(START);
-        let serials: Vec<Serial> = (0..devices)
-            .map(|n| Serial::parse(&format!("LATE{n:06}")).unwrap())
-            .collect();
-        let mut device = OrgReading::default();
-        device.assigned_server = Some(THEIRS.to_owned());
-        device.capable = Some(true);
-        device.product = Some("iPhone17,2".to_owned());
-        let apple = Apple {
-            inside: Arc::new(Mutex::new(Inside {
-                devices: serials
-                    .iter()
-                    .map(|s| (s.clone(), device.clone()))
-                    .collect(),
-                fates: fates.to_vec(),
-                lag,
-                ..Inside::default()
-            })),
-            clock: clock.clone(),
-            let_go: Arc::default(),
-        };
-        let store = Arc::new(SqliteStore::in_memory().await.unwrap());
-        let mdm = process(&apple, &store, &clock);
-        let made = mdm.create_organisation("Acme", Vec::new()).await.unwrap();
-        let org = made.org;
-        org.import_api("BUSINESSAPI.x", "k", &Secret::from_text("key"))
-            .await
-            .unwrap();
-        // What a wave needs beside Apple's credentials: a push certificate, and that nobody knows the apps of these devices.
-        let key = Secret::from_text("key");
-        let (topic, until) = ("com.apple.mgmt.External.x", START + DAY * 400);
-        org.import_push(topic, b"certificate".to_vec(), until, &key)
-            .await
-            .unwrap();
-        let unknown = [Check::AppsMapped, Check::AppsSource];
-        org.set_unknowns(&unknown.map(|check| (check, Some(CheckResult::Warn))).into())
-            .await
-            .unwrap();
-        let token = Secret::from_text("{}");
-        let destination = org.import_server_token(&token, None).await.unwrap();
-        let stage = Self {
-            organisation: org.organisation().id,
-            apple,
-            clock,
-            mdm,
-            store,
-            destination,
-            serials,
-        };
-        stage.org().await.pull(&stage.serials).await.unwrap();
-        stage
-    }
-
-    /// One more process of the installation.
-    pub(crate) fn process(&self) -> Mdm {
-        process(&self.apple, &self.store, &self.clock)
-    }
-
-    pub(crate) async fn org(&self) -> Org {
-        let org = self.mdm.organisation_by_id(self.organisation).await;
-        org.unwrap()
-    }
-
-    /// Submits a wave of some of the devices.
-    pub(crate) async fn submit(&self, name: &str, serials: &[Serial]) -> WaveId {
-        let wave = self.plan(name, serials, &[]).await;
-        self.accept(wave).await;
-        wave
-    }
-
-    /// Plans a wave whose runbook installs apps.
-    pub(crate) async fn plan(&self, name: &str, serials: &[Serial], apps: &[u64]) -> WaveId {
-        let member = |serial: &Serial| Member {
-            serial: serial.clone(),
-            deadline: START + DAY * 30,
-            available_from: START + DAY * 10,
-            original_server: Some(THEIRS.to_owned()),
-        };
-        let members: Vec<Member> = serials.iter().map(member).collect();
-        let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
-        runbook.apps = apps
-            .iter()
-            .map(|app| AppPlan {
-                bundle_id: format!("com.example.app{app}"),
-                store_id: Some(*app),
-                manifest_url: None,
-                action: AppAction::Install,
-            })
-            .collect();
-        let runbooks = BTreeMap::from([(Platform::Ios, runbook)]);
-        let org = self.org().await;
-        let wave = org.plan_wave(name, self.destination, &runbooks, &members);
-        wave.await.unwrap()
-    }
-
-    pub(crate) async fn accept(&self, wave: WaveId) {
-        let org = self.org().await;
-        let what_if = org.what_if(wave).await.unwrap();
-        assert_eq!(what_if.blockers, BTreeMap::new());
-        let accepted = org.accept(wave, &what_if.digest, &[], "as planned").await;
-        accepted.unwrap();
-        org.submit(wave, &what_if.digest, "a person").await.unwrap();
-    }
-
-    /// The same where nothing stands against some but that no licence is left for them: they come without. Answers who these are.
-    pub(crate) async fn accept_without_licences(&self, wave: WaveId) -> Vec<Serial> {
-        let org = self.org().await;
-        let what_if = org.what_if(wave).await.unwrap();
-        for why in what_if.blockers.values().flatten() {
-            assert!(
-                why.starts_with("apps.licences: no licence is left"),
-                "{why}"
-            );
-        }
-        let serials: Vec<Serial> = what_if.blockers.keys().cloned().collect();
-        let waiver = Waiver {
-            check: Check::AppsLicences,
-            serials: serials.iter().cloned().collect(),
-            reason: "they come without".to_owned(),
-        };
-        let waivers = [waiver];
-        let accepted = org.accept(wave, &what_if.digest, &waivers, "as planned");
-        assert_eq!(accepted.await.unwrap().staying, 0);
-        org.submit(wave, &what_if.digest, "a person").await.unwrap();
-        serials
-    }
-
-    /// Brings in the content token of a library, and reads it.
-    pub(crate) async fn library(&self, token: &str, bought: &[(u64, usize)]) -> LocationId {
-        let library = Library {
-            bought: bought.iter().copied().collect(),
-            ..Library::default()
-        };
-        self.apple
-            .inside()
-            .libraries
-            .insert(token.to_owned(), library);
-        let org = self.org().await;
-        let id = org
-            .import_content_token(&Secret::from_text(token), false)
-            .await;
-        id.unwrap()
-    }
-
-    pub(crate) async fn cancel(&self, serials: &[Serial]) {
-        let cancel = Act {
-            what: MigrationAct::Cancel,
-            serials: serials.to_vec(),
-            reason: None,
-        };
-        let org = self.org().await;
-        let plan = org.plan_act(&cancel).await.unwrap();
-        org.do_act(&cancel, &plan.digest).await.unwrap();
-    }
-
-    /// Lets so much time pass, and everything that is due on the way happen.
-    pub(crate) async fn pass(&self, time: Duration) {
-        let end = self.clock.now() + time;
-        loop {
-            while self.mdm.work(100).await.unwrap() > 0 {}
-            match self.mdm.next_due().await.unwrap() {
-                Some(next) if next <= end => self.clock.set(next.max(self.clock.now())),
-                _ => break,
-            }
-        }
-        self.clock.set(end);
-    }
-
-    pub(crate) async fn extend(&self, deadline: Timestamp) {
-        let extend = Act {
-            what: MigrationAct::Extend { deadline },
-            serials: self.serials.clone(),
-            reason: None,
-        };
-        let org = self.org().await;
-        let plan = org.plan_act(&extend).await.unwrap();
-        self.clock.advance(Duration::from_secs(1));
-        org.do_act(&extend, &plan.digest).await.unwrap();
-    }
-
-    pub(crate) async fn states(&self, wave: WaveId) -> Vec<MoveState> {
-        let members = self.org().await.members(wave).await.unwrap();
-        members.into_iter().map(|m| m.state).collect()
-    }
-
-    pub(crate) async fn errands(&self) -> Vec<Errand> {
-        let org = self.org().await;
-        org.errands(ErrandId(0), 100).await.unwrap()
-    }
 }

@@ -13,7 +13,8 @@ use mdm_core::original::{BY_DEVICE, OriginalApp, OriginalFacts, Told};
 use mdm_core::service::{Act, ActPlan, MigrationAct, Org};
 use mdm_core::store::Batch;
 
-use super::apple::{DAY, Fate, MINUTE, OURS, START, Stage, THEIRS};
+use super::apple::{DAY, Fate, MINUTE, OURS, START, THEIRS};
+use super::stage::Stage;
 use super::starts;
 
 fn back(serials: &[Serial], to: Option<&str>) -> Act {

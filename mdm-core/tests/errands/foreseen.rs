@@ -11,8 +11,9 @@ use mdm_core::secret::Secret;
 use mdm_core::service::Org;
 use mdm_core::wave::Waiver;
 
-use crate::apple::{DAY, Library, MINUTE, Stage};
+use crate::apple::{DAY, Library, MINUTE};
 use crate::licences::{APP, HOUR, at_apple, holders, stage};
+use crate::stage::Stage;
 
 /// What the what-if of a wave says of how long licences last there, and of who else gives them out.
 async fn of_the_location(org: &Org, wave: WaveId) -> [CheckResult; 2] {

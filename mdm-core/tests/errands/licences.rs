@@ -11,7 +11,8 @@ use mdm_core::original::{OriginalApp, Said};
 use mdm_core::service::{Detail, LicenceAct};
 use mdm_core::store::{Batch, Store as _};
 
-use crate::apple::{DAY, Fate, Library, MINUTE, Stage};
+use crate::apple::{DAY, Fate, Library, MINUTE};
+use crate::stage::Stage;
 
 pub(crate) const APP: u64 = 361_309_726;
 const OTHER: u64 = 409_203_825;

@@ -10,7 +10,8 @@ use mdm_core::failure::{Failure, FailureMode};
 use mdm_core::ids::{MoveId, WaveId};
 use mdm_core::migration::{AuditedAct, MoveState, Outcome};
 
-use super::apple::{MINUTE, Stage};
+use super::apple::MINUTE;
+use super::stage::Stage;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

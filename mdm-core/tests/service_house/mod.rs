@@ -14,21 +14,22 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mdm_core::clock::{ManualClock, Timestamp};
-use mdm_core::device::{AssignmentOutcome, Device, DeviceRecord};
+use mdm_core::device::{Device, DeviceRecord};
 use mdm_core::enrollment::{EnrolSession, IssuedCertificate, PushTarget};
 use mdm_core::error::{Error, PortError};
+use mdm_core::evidence::pack::PackSink;
 use mdm_core::identity::sha256_hex;
 use mdm_core::ids::{
     CertificateId, DeviceId, IdSource, MoveId, RunbookId, SecretId, Serial, ServerId, SessionId,
     SetUpId, WaveId,
 };
-use mdm_core::migration::Move;
+use mdm_core::migration::{Move, SetUp};
 use mdm_core::organisation::{Der, KeyedCertificate};
 use mdm_core::sealed::SealedSecret;
 use mdm_core::secret::{Secret, SecretKind};
+use mdm_core::service::ports::testing::{AssignmentPart, account_of};
 use mdm_core::service::ports::{
-    Account, DeviceAssignment, DevicePage, LockOutcome, Ports, PushIdentity, PushOutcome, Pusher,
-    ServerCredential,
+    Account, LockOutcome, Ports, PushIdentity, PushOutcome, Pusher, ServerCredential,
 };
 use mdm_core::service::{Answer, Mdm, MdmSettings, Org, Peer, Revealed};
 use mdm_core::store::{Archive, ArchivedRow, Batch, SqliteStore, Store};
@@ -77,44 +78,12 @@ impl Pusher for Apple {
 }
 
 #[async_trait]
-impl DeviceAssignment for Apple {
+impl AssignmentPart for Apple {
+    fn refusal(&self) -> PortError {
+        PortError::retry("not today")
+    }
     async fn account(&self, _: &ServerCredential) -> Result<Account, PortError> {
-        Ok(Account {
-            server_name: "Ours".to_owned(),
-            server_uuid: "OURS".to_owned(),
-            organisation: None,
-            token_expires: None,
-        })
-    }
-    async fn fetch(
-        &self,
-        _: &ServerCredential,
-        _: Option<&str>,
-        _: Timestamp,
-    ) -> Result<DevicePage, PortError> {
-        Err(PortError::retry("not today"))
-    }
-    async fn sync(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-        _: Timestamp,
-    ) -> Result<DevicePage, PortError> {
-        Err(PortError::retry("not today"))
-    }
-    async fn define_profile(&self, _: &ServerCredential, _: &Value) -> Result<String, PortError> {
-        Err(PortError::retry("not today"))
-    }
-    async fn read_profile(&self, _: &ServerCredential, _: &str) -> Result<Value, PortError> {
-        Err(PortError::retry("not today"))
-    }
-    async fn assign(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-        _: &[Serial],
-    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
-        Err(PortError::retry("not today"))
+        Ok(account_of("Ours", "OURS"))
     }
     async fn lock(
         &self,
@@ -131,6 +100,17 @@ impl DeviceAssignment for Apple {
             Some(outcome) => Ok(outcome),
             None => Err(PortError::Unknown("the line went dead".to_owned())),
         }
+    }
+}
+
+/// An evidence pack as it comes.
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+#[async_trait]
+impl PackSink for Bytes {
+    async fn bytes(&mut self, bytes: Vec<u8>) -> Result<(), Error> {
+        self.0.extend(bytes);
+        Ok(())
     }
 }
 
@@ -208,6 +188,18 @@ impl House {
             master,
             folder,
         }
+    }
+
+    /// A phone that is enrolled and has given its unlock token.
+    pub(crate) async fn phone_with_token(&self, serial: &str) -> Gadget {
+        let phone = self.device(serial).await;
+        self.enrol(&phone).await;
+        let token = format!(
+            "<key>UnlockToken</key><data>{}</data>",
+            STANDARD.encode("opens the passcode")
+        );
+        self.token_update(&phone, &token).await.unwrap();
+        phone
     }
 
     /// The same installation after a restart: nothing is remembered but what is in the database.
@@ -479,6 +471,13 @@ impl House {
             .map(|e| (e.what, e.detail))
             .collect()
     }
+}
+
+/// The set-up in which a device is, as people are shown it.
+pub(crate) async fn set_up(house: &House, gadget: &Gadget) -> SetUp {
+    let org = house.org().await;
+    let report = org.device_report(&gadget.serial).await.unwrap();
+    report.set_up.unwrap()
 }
 
 fn assemble(

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use mdm_core::audit::AuditEntry;
-use mdm_core::error::Error;
-use mdm_core::evidence::pack::{PackAsk, PackSink, Redact};
+use mdm_core::evidence::pack::{PackAsk, Redact};
 use mdm_core::ids::{AuditId, WaveId};
 use mdm_core::service::{Dates, Org};
 use mdm_core::store::Batch;
@@ -12,18 +11,8 @@ use mdm_core::wave::{Preset, WaveState};
 use serde_json::json;
 
 use super::service_house::fleet::serials;
-use super::service_house::{House, START};
+use super::service_house::{Bytes, House, START};
 use super::{DAY, dates, fleet, pilot, project, wave};
-
-struct Bytes(Vec<u8>);
-
-#[async_trait::async_trait]
-impl PackSink for Bytes {
-    async fn bytes(&mut self, bytes: Vec<u8>) -> Result<(), Error> {
-        self.0.extend(bytes);
-        Ok(())
-    }
-}
 
 /// The evidence pack of a wave, as text.
 pub(super) async fn evidence(org: &Org, wave: WaveId, redact: &[Redact]) -> String {

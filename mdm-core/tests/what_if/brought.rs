@@ -20,7 +20,7 @@ use mdm_core::wire::requests::{
 };
 
 use super::service_house::{House, START};
-use super::{DAY, contents, fleet, found, question, said, serial, wifi};
+use super::{DAY, contents, fleet, fleet_told, found, question, said, serial, wifi};
 
 #[tokio::test]
 async fn what_nobody_told_blocks_apps_and_what_was_told_counts() {
@@ -426,11 +426,7 @@ async fn what_goes_to_a_group_counts_for_those_whose_owner_is_in_it() {
 
 #[tokio::test]
 async fn manifests_are_asked_for_and_what_was_seen_there_is_the_fact() {
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    org.import_originals("Old MDM", START, vec![said(0)])
-        .await
-        .unwrap();
+    let (house, org) = fleet_told(1).await;
     let mut question = question(&house, 1);
     let (mdm, id) = (&house.mdm, org.organisation().id);
     let source = async |question: &Question| {

@@ -10,34 +10,17 @@ use mdm_core::ids::RunbookId;
 use mdm_core::migration::{Owner, PinnedRunbook, Variant};
 use mdm_core::original::OriginalApp;
 use mdm_core::project::Gate;
-use mdm_core::service::{Act, Dates, Detail, Member, MigrationAct, ProjectChange, Since};
+use mdm_core::service::{Dates, Detail, Member, MigrationAct, ProjectChange, Since};
 use mdm_core::store::Batch;
 use mdm_core::template::TemplateContent;
 use mdm_core::wave::Preset;
 
 use super::service_house::{House, START};
-use super::{DAY, contents, fleet, question, runbook, said, serial};
-
-/// A list of these devices that goes at this deadline.
-fn list(house: &House, devices: &[usize], deadline: u32) -> Act {
-    Act {
-        what: MigrationAct::Assign {
-            destination: house.server,
-            deadline: START + deadline * DAY,
-            available_from: None,
-            runbooks: BTreeMap::from([(Platform::Ios, runbook())]),
-        },
-        serials: devices.iter().copied().map(serial).collect(),
-        reason: None,
-    }
-}
+use super::{DAY, contents, fleet, fleet_told, list, question, runbook, said, serial};
 
 #[tokio::test]
 async fn a_list_waits_for_gates_and_for_room_as_a_wave_does() {
-    let house = House::new().await;
-    let org = fleet(&house, 4).await;
-    let told = org.import_originals("Old MDM", START, (0..4).map(said).collect());
-    told.await.unwrap();
+    let (house, org) = fleet_told(4).await;
     let change = ProjectChange {
         capacity: Some(1),
         ..ProjectChange::default()
@@ -227,10 +210,7 @@ async fn a_list_goes_with_the_runbook_that_a_template_locks() {
 
 #[tokio::test]
 async fn a_list_says_what_has_come_and_gone_since_the_last_look_at_it() {
-    let house = House::new().await;
-    let org = fleet(&house, 2).await;
-    let told = org.import_originals("Old MDM", START, vec![said(0), said(1)]);
-    told.await.unwrap();
+    let (house, org) = fleet_told(2).await;
     let before = contents(&house).await;
     let look = async |devices: &[usize], name: Option<&str>, keep: bool| {
         let mut asked = question(&house, 2);

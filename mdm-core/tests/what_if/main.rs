@@ -99,6 +99,29 @@ fn said(n: usize) -> Said {
     said
 }
 
+/// A house with so many of them, of each of which a good export has told.
+async fn fleet_told(count: usize) -> (House, Org) {
+    let house = House::new().await;
+    let org = fleet(&house, count).await;
+    let told = org.import_originals("Old MDM", START, (0..count).map(said).collect());
+    told.await.unwrap();
+    (house, org)
+}
+
+/// A list of these devices that goes at this deadline.
+fn list(house: &House, devices: &[usize], deadline: u32) -> Act {
+    Act {
+        what: MigrationAct::Assign {
+            destination: house.server,
+            deadline: START + deadline * DAY,
+            available_from: None,
+            runbooks: BTreeMap::from([(Platform::Ios, runbook())]),
+        },
+        serials: devices.iter().copied().map(serial).collect(),
+        reason: None,
+    }
+}
+
 fn question(house: &House, count: usize) -> Question {
     Question {
         serials: (0..count).map(serial).collect(),
@@ -177,21 +200,8 @@ async fn a_runbook_that_is_not_whole_comes_in_by_no_door() {
 
 #[tokio::test]
 async fn what_nobody_knows_of_the_server_counts_as_somebody_says() {
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    org.import_originals("Old MDM", START, vec![said(0)])
-        .await
-        .unwrap();
-    let act = Act {
-        what: MigrationAct::Assign {
-            destination: house.server,
-            deadline: START + 9 * DAY,
-            available_from: None,
-            runbooks: BTreeMap::from([(Platform::Ios, runbook())]),
-        },
-        serials: vec![serial(0)],
-        reason: None,
-    };
+    let (house, org) = fleet_told(1).await;
+    let act = list(&house, &[0], 9);
     let plan = org.plan_act(&act).await.unwrap();
     assert!(plan.against_all.is_empty(), "{:?}", plan.against_all);
     assert!(plan.warnings.iter().any(|w| w.starts_with("await: ")));
@@ -211,11 +221,7 @@ async fn what_nobody_knows_of_the_server_counts_as_somebody_says() {
 
 #[tokio::test]
 async fn a_wave_is_looked_at_with_its_own_dates_and_pinned_runbooks() {
-    let house = House::new().await;
-    let org = fleet(&house, 2).await;
-    org.import_originals("Old MDM", START, vec![said(0), said(1)])
-        .await
-        .unwrap();
+    let (house, org) = fleet_told(2).await;
     let member = |n, days| Member {
         serial: serial(n),
         deadline: START + days * DAY,

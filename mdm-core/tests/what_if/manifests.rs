@@ -11,7 +11,7 @@ use mdm_core::migration::{AppAction, AppPlan};
 use mdm_core::service::{Detail, Member, Org, Question};
 
 use super::service_house::{House, START};
-use super::{DAY, fleet, question, runbook, said, serial};
+use super::{DAY, fleet_told, question, runbook, serial};
 
 /// The manifest of the runbook that all have here.
 const NOTES: &str = "https://apps.example.com/notes.plist";
@@ -32,11 +32,7 @@ async fn planned(house: &House, org: &Org) -> WaveId {
 
 #[tokio::test]
 async fn no_acceptance_is_bound_to_what_one_process_has_seen() {
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    org.import_originals("Old MDM", START, vec![said(0)])
-        .await
-        .unwrap();
+    let (house, org) = fleet_told(1).await;
     let wave = planned(&house, &org).await;
     let wrong = || SeenManifest::wrong(NOTES, house.mdm.now(), "answers with 404");
     let id = org.organisation().id;
@@ -61,11 +57,7 @@ async fn no_acceptance_is_bound_to_what_one_process_has_seen() {
 
 #[tokio::test]
 async fn those_of_waves_come_first_and_what_is_too_much_is_said() {
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    org.import_originals("Old MDM", START, vec![said(0)])
-        .await
-        .unwrap();
+    let (house, org) = fleet_told(1).await;
     planned(&house, &org).await;
     assert_eq!(org.manifests().await.unwrap(), [NOTES]);
     house.clock.advance(Duration::from_secs(1));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mdm_core::calendar::Calendar;
 use mdm_core::check::Check;
 use mdm_core::device::{Incapable, Platform};
+use mdm_core::ids::WaveId;
 use mdm_core::project::Window;
 use mdm_core::service::{Act, Dates, Detail, Member, MigrationAct, Org, ProjectChange, Question};
 use mdm_core::store::testing::{FailingStore, Moment};
@@ -13,14 +14,38 @@ use mdm_core::store::{Batch, SqliteStore};
 use serde_json::json;
 
 use super::service_house::{House, START};
-use super::{DAY, fleet, question, runbook, said, serial};
+use super::{DAY, fleet_told, list, question, runbook, serial};
+
+/// What a project demands that keeps everybody back.
+fn lock_off() -> ProjectChange {
+    ProjectChange {
+        prerequisites: Some(BTreeSet::from(["lock-off".to_owned()])),
+        ..ProjectChange::default()
+    }
+}
+
+async fn project_on(house: &House, org: &Org, name: &str, change: &ProjectChange) {
+    let made = org.new_project(name, house.server, change).await;
+    org.switch_project(made.unwrap().id, true).await.unwrap();
+}
+
+/// One device, planned by a host.
+async fn wave_of_no_project(house: &House, org: &Org) -> WaveId {
+    let member = Member {
+        serial: serial(0),
+        deadline: START + 9 * DAY,
+        available_from: START + DAY,
+        original_server: None,
+    };
+    let runbooks = BTreeMap::from([(Platform::Ios, runbook())]);
+    let members = [member];
+    let planned = org.plan_wave("host", house.server, &runbooks, &members);
+    planned.await.unwrap()
+}
 
 #[tokio::test]
 async fn a_list_says_which_projects_checks_it_goes_past() {
-    let house = House::new().await;
-    let org = fleet(&house, 2).await;
-    let told = org.import_originals("Old MDM", START, vec![said(0), said(1)]);
-    told.await.unwrap();
+    let (house, org) = fleet_told(2).await;
     // One is at a service that nobody is to leave.
     let store = house.mdm.store();
     let row = store.device_by_serial(house.org, &serial(1)).await;
@@ -53,8 +78,7 @@ async fn a_list_says_which_projects_checks_it_goes_past() {
             not_after: Some(START + 8 * DAY),
         }),
         calendar: Some(calendar),
-        prerequisites: Some(BTreeSet::from(["lock-off".to_owned()])),
-        ..ProjectChange::default()
+        ..lock_off()
     };
     let made = org.new_project("Berlin", house.server, &change).await;
     let berlin = made.unwrap().id;
@@ -126,10 +150,7 @@ async fn a_list_says_which_projects_checks_it_goes_past() {
 
 #[tokio::test]
 async fn a_list_goes_where_one_of_several_projects_has_nothing_against_it() {
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    let told = org.import_originals("Old MDM", START, vec![said(0)]);
-    told.await.unwrap();
+    let (house, org) = fleet_told(1).await;
     for (name, first, last) in [("Berlin", 1_u32, 8_u32), ("Paris", 20, 30)] {
         let change = ProjectChange {
             window: Some(Window {
@@ -138,8 +159,7 @@ async fn a_list_goes_where_one_of_several_projects_has_nothing_against_it() {
             }),
             ..ProjectChange::default()
         };
-        let made = org.new_project(name, house.server, &change).await;
-        org.switch_project(made.unwrap().id, true).await.unwrap();
+        project_on(&house, &org, name, &change).await;
     }
     let plan_of = async |from: u32, deadline: u32| {
         let act = Act {
@@ -174,53 +194,18 @@ async fn a_list_goes_where_one_of_several_projects_has_nothing_against_it() {
 
 #[tokio::test]
 async fn a_wave_of_no_project_is_looked_at_with_those_that_it_goes_past() {
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    let told = org.import_originals("Old MDM", START, vec![said(0)]);
-    told.await.unwrap();
-    let change = ProjectChange {
-        prerequisites: Some(BTreeSet::from(["lock-off".to_owned()])),
-        ..ProjectChange::default()
-    };
-    let made = org.new_project("Berlin", house.server, &change).await;
-    org.switch_project(made.unwrap().id, true).await.unwrap();
-    let member = Member {
-        serial: serial(0),
-        deadline: START + 9 * DAY,
-        available_from: START + DAY,
-        original_server: None,
-    };
-    let runbooks = BTreeMap::from([(Platform::Ios, runbook())]);
-    let wave = org
-        .plan_wave("host", house.server, &runbooks, &[member])
-        .await
-        .unwrap();
+    let (house, org) = fleet_told(1).await;
+    project_on(&house, &org, "Berlin", &lock_off()).await;
+    let wave = wave_of_no_project(&house, &org).await;
     let what_if = org.what_if(wave).await.unwrap();
     let told = what_if.blockers[&serial(0)].join("\n");
     let past = "past the project Berlin: not met: lock-off";
     assert!(told.contains(past), "{told}");
 }
 
-/// A list of these that goes on the ninth day.
-fn list(house: &House, devices: &[usize]) -> Act {
-    Act {
-        what: MigrationAct::Assign {
-            destination: house.server,
-            deadline: START + 9 * DAY,
-            available_from: None,
-            runbooks: BTreeMap::from([(Platform::Ios, runbook())]),
-        },
-        serials: devices.iter().copied().map(serial).collect(),
-        reason: None,
-    }
-}
-
 #[tokio::test]
 async fn what_others_do_at_the_same_deadline_voids_no_plan() {
-    let house = House::new().await;
-    let org = fleet(&house, 5).await;
-    let told = org.import_originals("Old MDM", START, (0..5).map(said).collect());
-    told.await.unwrap();
+    let (house, org) = fleet_told(5).await;
     let change = ProjectChange {
         capacity: Some(1),
         ..ProjectChange::default()
@@ -234,7 +219,7 @@ async fn what_others_do_at_the_same_deadline_voids_no_plan() {
     };
     let members: Vec<_> = (0..3).map(serial).collect();
     org.add_members(wave, &members, dates).await.unwrap();
-    let act = list(&house, &[3, 4]);
+    let act = list(&house, &[3, 4], 9);
     let first = org.plan_act(&act).await.unwrap();
     assert_eq!(first.blocked, 0, "{:?}", first.findings);
     let said = first.warnings.join("\n");
@@ -252,17 +237,13 @@ async fn what_others_do_at_the_same_deadline_voids_no_plan() {
 
 #[tokio::test]
 async fn who_does_not_go_takes_nobodys_room() {
-    let house = House::new().await;
-    let org = fleet(&house, 4).await;
-    let told = org.import_originals("Old MDM", START, (0..4).map(said).collect());
-    told.await.unwrap();
+    let (house, org) = fleet_told(4).await;
     let change = ProjectChange {
         capacity: Some(2),
         ..ProjectChange::default()
     };
-    let made = org.new_project("Berlin", house.server, &change).await;
-    org.switch_project(made.unwrap().id, true).await.unwrap();
-    let act = list(&house, &[0, 1, 2, 3]);
+    project_on(&house, &org, "Berlin", &change).await;
+    let act = list(&house, &[0, 1, 2, 3], 9);
     let plan = org.plan_act(&act).await.unwrap();
     assert_eq!(plan.blocked, 4, "{:?}", plan.findings);
     // Where nobody gives a deadline all would have the same one, and nothing follows from it.
@@ -300,10 +281,7 @@ async fn who_does_not_go_takes_nobodys_room() {
 
 #[tokio::test]
 async fn a_deadline_that_nobody_gave_is_held_against_no_window_and_no_free_day() {
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    let told = org.import_originals("Old MDM", START, vec![said(0)]);
-    told.await.unwrap();
+    let (house, org) = fleet_told(1).await;
     let mut asked = question(&house, 1);
     let day = asked.deadline.to_string()[..10].to_owned();
     let free = json!({ "first": day, "last": day, "why": "stock-taking" });
@@ -317,8 +295,7 @@ async fn a_deadline_that_nobody_gave_is_held_against_no_window_and_no_free_day()
         calendar: Some(calendar),
         ..ProjectChange::default()
     };
-    let made = org.new_project("Berlin", house.server, &change).await;
-    org.switch_project(made.unwrap().id, true).await.unwrap();
+    project_on(&house, &org, "Berlin", &change).await;
     let of_dates = async |asked: &Question| {
         let report = org.look_at(asked, Detail::Problems).await.unwrap();
         let findings = report.members.iter().flat_map(|m| &m.findings);
@@ -332,11 +309,7 @@ async fn a_deadline_that_nobody_gave_is_held_against_no_window_and_no_free_day()
 
 /// A project that keeps everybody back once it is on, and a store at which somebody turns it on before the next commit.
 async fn about_to_be_on(house: &House, org: &Org) -> (FailingStore<SqliteStore>, Org, Batch) {
-    let change = ProjectChange {
-        prerequisites: Some(BTreeSet::from(["lock-off".to_owned()])),
-        ..ProjectChange::default()
-    };
-    let made = org.new_project("Berlin", house.server, &change).await;
+    let made = org.new_project("Berlin", house.server, &lock_off()).await;
     let row = house.mdm.store().project(house.org, made.unwrap().id).await;
     let mut row = row.unwrap().unwrap();
     row.on = true;
@@ -352,12 +325,9 @@ async fn about_to_be_on(house: &House, org: &Org) -> (FailingStore<SqliteStore>,
 #[tokio::test]
 async fn nobody_goes_past_a_project_that_is_turned_on_while_it_is_submitted() {
     // By a list.
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    let told = org.import_originals("Old MDM", START, vec![said(0)]);
-    told.await.unwrap();
+    let (house, org) = fleet_told(1).await;
     let (store, org, on) = about_to_be_on(&house, &org).await;
-    let act = list(&house, &[0]);
+    let act = list(&house, &[0], 9);
     let plan = org.plan_act(&act).await.unwrap();
     assert_eq!(plan.blocked, 0, "{:?}", plan.findings);
     store.meanwhile(on);
@@ -366,21 +336,9 @@ async fn nobody_goes_past_a_project_that_is_turned_on_while_it_is_submitted() {
     assert!(why.contains("not those that were accepted"), "{why}");
 
     // By a wave of no project.
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    let told = org.import_originals("Old MDM", START, vec![said(0)]);
-    told.await.unwrap();
+    let (house, org) = fleet_told(1).await;
     let (store, org, on) = about_to_be_on(&house, &org).await;
-    let member = Member {
-        serial: serial(0),
-        deadline: START + 9 * DAY,
-        available_from: START + DAY,
-        original_server: None,
-    };
-    let runbooks = BTreeMap::from([(Platform::Ios, runbook())]);
-    let members = [member];
-    let planned = org.plan_wave("host", house.server, &runbooks, &members);
-    let wave = planned.await.unwrap();
+    let wave = wave_of_no_project(&house, &org).await;
     let digest = org.run_what_if(wave).await.unwrap().digest;
     let accepted = org.accept(wave, &digest, &[], "").await.unwrap();
     assert_eq!(accepted.staying, 0);

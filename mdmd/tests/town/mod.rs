@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use fixtures::world::{Fleet, World, WorldConfig};
 use mdm_core::clock::{Clock, SystemClock, Timestamp};
+use mdm_core::ids::OrganisationCode;
+use mdm_core::service::Org;
 use mdmd::app::{App, Drive, Overrides};
 use mdmd::config::{Config, Database, Duty, ListenerConfig};
 use serde_json::Value;
@@ -208,9 +210,7 @@ impl Town {
 
     /// What a migration needs beside Apple's credentials: a push certificate, and that nobody knows the apps of these devices.
     async fn ready(&self) {
-        let code = self.made["organisation"].as_str().unwrap();
-        let code = mdm_core::ids::OrganisationCode::parse(code).unwrap();
-        let org = self.app.mdm.organisation(&code).await.unwrap();
+        let org = self.org().await;
         let until = self.app.mdm.now() + Duration::from_secs(300 * 86_400);
         let (topic, key) = (
             "com.apple.mgmt.External.town",
@@ -255,11 +255,16 @@ impl Town {
         }
     }
 
+    /// Its organisation, as a host has it.
+    pub(crate) async fn org(&self) -> Org {
+        let code = self.made["organisation"].as_str().unwrap();
+        let code = OrganisationCode::parse(code).unwrap();
+        self.app.mdm.organisation(&code).await.unwrap()
+    }
+
     /// What the record says was done, oldest first: actor and deed.
     pub(crate) async fn record(&self) -> Vec<(String, String)> {
-        let code = self.made["organisation"].as_str().unwrap();
-        let code = mdm_core::ids::OrganisationCode::parse(code).unwrap();
-        let org = self.app.mdm.organisation(&code).await.unwrap();
+        let org = self.org().await;
         let id = org.organisation().id;
         let mut all = Vec::new();
         let mut after = mdm_core::ids::AuditId(0);

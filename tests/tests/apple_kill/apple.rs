@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mdm_core::clock::{Clock as _, ManualClock, Timestamp};
-use mdm_core::device::{AssignmentOutcome, DeviceRecord, MigrationStatus, OrgReading};
+use mdm_core::device::{MigrationStatus, OrgReading};
 use mdm_core::error::PortError;
 use mdm_core::ids::Serial;
 use mdm_core::licences::{LicenceLimits, Stock};
 use mdm_core::service::ports::{
-    Account, ActivityReading, ActivityRequest, ApiKey, ContentCredential, DeviceAssignment,
-    DevicePage, HolderList, LicenceEvent, LicenceRequest, Licences, LocationReading, LockOutcome,
-    MemberPage, OrganisationApi, ReadingPage, ServerCredential,
+    ActivityReading, ActivityRequest, ApiKey, ContentCredential, HolderList, LicenceEvent,
+    LicenceRequest, Licences, LocationReading, MemberPage, OrganisationApi, ReadingPage,
 };
 use mdm_core::store::SqliteStore;
 use mdm_core::store::testing::FailingStore;
@@ -576,74 +575,5 @@ impl Licences for Apple {
             })
         })
         .await
-    }
-}
-
-/// The assignment service shows an empty list: what happens there is another story.
-#[async_trait]
-impl DeviceAssignment for Apple {
-    async fn account(&self, _: &ServerCredential) -> Result<Account, PortError> {
-        Ok(Account {
-            server_name: "Ours".to_owned(),
-            server_uuid: OURS.to_owned(),
-            organisation: None,
-            token_expires: None,
-        })
-    }
-
-    async fn fetch(
-        &self,
-        _: &ServerCredential,
-        _: Option<&str>,
-        _: Timestamp,
-    ) -> Result<DevicePage, PortError> {
-        Ok(DevicePage {
-            devices: Vec::<(Serial, DeviceRecord)>::new(),
-            cursor: "end".to_owned(),
-            more: false,
-        })
-    }
-
-    async fn sync(
-        &self,
-        credential: &ServerCredential,
-        cursor: &str,
-        now: Timestamp,
-    ) -> Result<DevicePage, PortError> {
-        self.fetch(credential, Some(cursor), now).await
-    }
-
-    async fn define_profile(
-        &self,
-        _: &ServerCredential,
-        _: &serde_json::Value,
-    ) -> Result<String, PortError> {
-        Ok("PROFILE".to_owned())
-    }
-
-    async fn read_profile(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-    ) -> Result<serde_json::Value, PortError> {
-        Ok(serde_json::json!({ "await_device_configured": true }))
-    }
-
-    async fn assign(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-        _: &[Serial],
-    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
-        Ok(Vec::new())
-    }
-
-    async fn lock(
-        &self,
-        _: &ServerCredential,
-        _: &Serial,
-        _: &str,
-    ) -> Result<LockOutcome, PortError> {
-        Ok(LockOutcome::Success)
     }
 }

@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mdm_core::clock::Timestamp;
-use mdm_core::device::{AssignmentOutcome, DeviceRecord};
+use mdm_core::device::DeviceRecord;
 use mdm_core::error::PortError;
 use mdm_core::ids::{HandOffId, Serial};
 use mdm_core::secret::Secret;
-use mdm_core::service::ports::{
-    Account, DeviceAssignment, DevicePage, LockOutcome, Ports, ServerCredential,
-};
+use mdm_core::service::ports::testing::{AssignmentPart, account_of};
+use mdm_core::service::ports::{Account, DevicePage, Ports, ServerCredential};
 use mdm_core::store::Batch;
 
 use super::house::House;
@@ -41,14 +40,13 @@ impl List {
 }
 
 #[async_trait::async_trait]
-impl DeviceAssignment for List {
+impl AssignmentPart for List {
+    fn refusal(&self) -> PortError {
+        PortError::retry("not now")
+    }
+
     async fn account(&self, _: &ServerCredential) -> Result<Account, PortError> {
-        Ok(Account {
-            server_name: "one".to_owned(),
-            server_uuid: "one".to_owned(),
-            organisation: None,
-            token_expires: None,
-        })
+        Ok(account_of("one", "one"))
     }
 
     async fn fetch(
@@ -78,40 +76,6 @@ impl DeviceAssignment for List {
             (serial, record)
         };
         Ok(page(left.into_iter().skip(told).map(gone).collect()))
-    }
-
-    async fn define_profile(
-        &self,
-        _: &ServerCredential,
-        _: &serde_json::Value,
-    ) -> Result<String, PortError> {
-        Err(PortError::retry("not now"))
-    }
-
-    async fn read_profile(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-    ) -> Result<serde_json::Value, PortError> {
-        Err(PortError::retry("not now"))
-    }
-
-    async fn assign(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-        _: &[Serial],
-    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
-        Err(PortError::retry("not now"))
-    }
-
-    async fn lock(
-        &self,
-        _: &ServerCredential,
-        _: &Serial,
-        _: &str,
-    ) -> Result<LockOutcome, PortError> {
-        Err(PortError::retry("not now"))
     }
 }
 

@@ -4,6 +4,8 @@
 mod identity_provider;
 mod licences;
 mod refusing;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::sync::Arc;
 

@@ -64,9 +64,9 @@ pub(super) enum Named {
     Body,
 }
 
-/// Each route that edits something, beside those under one project and one wave.
+/// Each route that edits something, beside those under one project and one wave and those of [`PARTS`].
 const EDITS: &[(&str, What, Named)] = {
-    use Named::{Body, Nowhere, Path, Query};
+    use Named::{Body, Path, Query};
     use What::{Declaration, Hook, LibraryItem, Runbook, Set, Tag, Template};
     &[
         ("/api/v1/runbooks", Runbook, Body),
@@ -90,62 +90,35 @@ const EDITS: &[(&str, What, Named)] = {
         ("/api/v1/webhooks/{name}", Hook, Path),
         ("/api/v1/webhooks/{name}/secret", Hook, Path),
         ("/api/v1/webhooks/{name}/remove", Hook, Path),
-        ("/api/v1/enrolment", What::Part(Part::Enrolment), Nowhere),
-        (
-            "/api/v1/network-users",
-            What::Part(Part::Enrolment),
-            Nowhere,
-        ),
-        ("/api/v1/sign-in", What::Part(Part::SignIn), Nowhere),
-        ("/api/v1/sign-in/remove", What::Part(Part::SignIn), Nowhere),
-        ("/api/v1/users", What::Part(Part::Users), Nowhere),
-        ("/api/v1/users/revoke", What::Part(Part::Users), Nowhere),
-        (
-            "/api/v1/identities/issuer",
-            What::Part(Part::Identities),
-            Nowhere,
-        ),
-        (
-            "/api/v1/identities/settings",
-            What::Part(Part::Identities),
-            Nowhere,
-        ),
-        (
-            "/api/v1/identities/authority",
-            What::Part(Part::Identities),
-            Nowhere,
-        ),
-        (
-            "/api/v1/identities/authority/drop",
-            What::Part(Part::Identities),
-            Nowhere,
-        ),
-        (
-            "/api/v1/identities/trusted",
-            What::Part(Part::Identities),
-            Nowhere,
-        ),
-        (
-            "/api/v1/identities/attestation",
-            What::Part(Part::Identities),
-            Nowhere,
-        ),
-        (
-            "/api/v1/identities/registration",
-            What::Part(Part::Identities),
-            Nowhere,
-        ),
-        ("/api/v1/filevault", What::Part(Part::RecoveryKeys), Nowhere),
-        ("/api/v1/two-persons", What::Part(Part::TwoPersons), Nowhere),
-        ("/api/v1/checks/rules", What::Part(Part::Rules), Nowhere),
-        ("/api/v1/owner-texts", What::Part(Part::OwnerTexts), Nowhere),
-        (
-            "/api/v1/ade-profiles",
-            What::Part(Part::AdeProfile),
-            Nowhere,
-        ),
     ]
 };
+
+/// The routes that edit a part of an organisation's row, of which there is one.
+const PARTS: &[(Part, &[&str])] = &[
+    (
+        Part::Enrolment,
+        &["/api/v1/enrolment", "/api/v1/network-users"],
+    ),
+    (Part::SignIn, &["/api/v1/sign-in", "/api/v1/sign-in/remove"]),
+    (Part::Users, &["/api/v1/users", "/api/v1/users/revoke"]),
+    (
+        Part::Identities,
+        &[
+            "/api/v1/identities/issuer",
+            "/api/v1/identities/settings",
+            "/api/v1/identities/authority",
+            "/api/v1/identities/authority/drop",
+            "/api/v1/identities/trusted",
+            "/api/v1/identities/attestation",
+            "/api/v1/identities/registration",
+        ],
+    ),
+    (Part::RecoveryKeys, &["/api/v1/filevault"]),
+    (Part::TwoPersons, &["/api/v1/two-persons"]),
+    (Part::Rules, &["/api/v1/checks/rules"]),
+    (Part::OwnerTexts, &["/api/v1/owner-texts"]),
+    (Part::AdeProfile, &["/api/v1/ade-profiles"]),
+];
 
 /// What a `POST` to a route edits, and where it says which, if it edits anything that has a tag.
 pub(super) fn by(route: &str) -> Option<(What, Named)> {
@@ -159,8 +132,11 @@ pub(super) fn by(route: &str) -> Option<(What, Named)> {
     if under("/api/v1/waves/{id}") {
         return Some((What::Wave, Named::Path));
     }
-    let found = EDITS.iter().find(|(path, ..)| *path == route);
-    found.map(|(_, what, named)| (*what, *named))
+    if let Some((_, what, named)) = EDITS.iter().find(|(path, ..)| *path == route) {
+        return Some((*what, *named));
+    }
+    let part = PARTS.iter().find(|(_, routes)| routes.contains(&route));
+    part.map(|(part, _)| (What::Part(*part), Named::Nowhere))
 }
 
 /// The first parameter of a path, its escapes undone.
@@ -376,10 +352,13 @@ mod tests {
 
     #[test]
     fn what_is_edited_is_found_by_the_routes_that_there_are() {
-        for (path, _, named) in EDITS {
+        let parts = PARTS.iter().flat_map(|(_, routes)| *routes);
+        let parts = parts.map(|path| (path, Named::Nowhere));
+        let all = EDITS.iter().map(|(path, _, named)| (path, *named));
+        for (path, named) in all.chain(parts) {
             let mut all = ROUTES.iter().filter(|r| r.path == *path);
             assert!(all.any(|r| r.method == "post"), "{path}");
-            assert_eq!(path.contains('{'), *named == Named::Path, "{path}");
+            assert_eq!(path.contains('{'), named == Named::Path, "{path}");
         }
         assert_eq!(
             by("/api/v1/waves/{id}/plan"),

@@ -8,20 +8,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
-use mdm_core::device::{AssignmentOutcome, Device, DeviceRecord};
+use mdm_core::device::{Device, DeviceRecord};
 use mdm_core::error::PortError;
 use mdm_core::evidence::{ReportAsk, ReportHead, ReportRow, ReportSink};
 use mdm_core::ids::{DeviceId, IdSource, Serial, ServerId, WaveId};
 use mdm_core::project::{Gate, Window};
 use mdm_core::secret::Secret;
-use mdm_core::service::ports::{
-    Account, DeviceAssignment, DevicePage, LockOutcome, ServerCredential,
-};
+use mdm_core::service::ports::testing::{AssignmentPart, account_of};
+use mdm_core::service::ports::{Account, DevicePage, ServerCredential};
 use mdm_core::service::{Candidates, Dates, Mdm, MdmSettings, Org, Ports, ProjectChange};
 use mdm_core::store::testing::{shown_elsewhere, told_elsewhere};
 use mdm_core::store::{Batch, PostgresOptions, PostgresStore, SqliteStore, Store};
 use mdm_core::vault::{EscrowVault, MasterKey};
-use serde_json::Value;
 
 use crate::ground::Ground;
 use crate::options::Options;
@@ -83,14 +81,9 @@ impl Asked {
 struct Apple(Vec<Serial>);
 
 #[async_trait]
-impl DeviceAssignment for Apple {
+impl AssignmentPart for Apple {
     async fn account(&self, _: &ServerCredential) -> Result<Account, PortError> {
-        Ok(Account {
-            server_name: "Bench".to_owned(),
-            server_uuid: "BENCH".to_owned(),
-            organisation: None,
-            token_expires: None,
-        })
+        Ok(account_of("Bench", "BENCH"))
     }
     async fn fetch(
         &self,
@@ -108,36 +101,6 @@ impl DeviceAssignment for Apple {
             cursor: "END".to_owned(),
             more: false,
         })
-    }
-    async fn sync(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-        _: Timestamp,
-    ) -> Result<DevicePage, PortError> {
-        Err(PortError::Absent("changes"))
-    }
-    async fn define_profile(&self, _: &ServerCredential, _: &Value) -> Result<String, PortError> {
-        Err(PortError::Absent("profiles"))
-    }
-    async fn read_profile(&self, _: &ServerCredential, _: &str) -> Result<Value, PortError> {
-        Err(PortError::Absent("profiles"))
-    }
-    async fn assign(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-        _: &[Serial],
-    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
-        Err(PortError::Absent("profiles"))
-    }
-    async fn lock(
-        &self,
-        _: &ServerCredential,
-        _: &Serial,
-        _: &str,
-    ) -> Result<LockOutcome, PortError> {
-        Err(PortError::Absent("locks"))
     }
 }
 

@@ -10,13 +10,12 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use clap::ValueEnum;
 use mdm_core::clock::{Clock, SystemClock, Timestamp};
-use mdm_core::device::{AssignmentOutcome, Device};
+use mdm_core::device::Device;
 use mdm_core::error::PortError;
-use mdm_core::ids::{DeviceId, OrganisationId, Serial, ServerId};
+use mdm_core::ids::{DeviceId, OrganisationId, ServerId};
 use mdm_core::secret::Secret;
-use mdm_core::service::ports::{
-    Account, DeviceAssignment, DevicePage, LockOutcome, ServerCredential,
-};
+use mdm_core::service::ports::testing::AssignmentPart;
+use mdm_core::service::ports::{Account, DeviceAssignment, DevicePage, ServerCredential};
 use mdm_core::store::Batch;
 use mdm_core::wave::SyncCursor;
 use mdmd::app::{self, App, Drive, Overrides};
@@ -141,7 +140,11 @@ struct Watched {
 }
 
 #[async_trait]
-impl DeviceAssignment for Watched {
+impl AssignmentPart for Watched {
+    fn refusal(&self) -> PortError {
+        PortError::retry("not in this benchmark")
+    }
+
     async fn account(&self, credential: &ServerCredential) -> Result<Account, PortError> {
         self.apple.account(credential).await
     }
@@ -177,32 +180,6 @@ impl DeviceAssignment for Watched {
         now: Timestamp,
     ) -> Result<DevicePage, PortError> {
         self.apple.sync(credential, cursor, now).await
-    }
-
-    async fn define_profile(&self, _: &ServerCredential, _: &Value) -> Result<String, PortError> {
-        Err(PortError::retry("not in this benchmark"))
-    }
-
-    async fn read_profile(&self, _: &ServerCredential, _: &str) -> Result<Value, PortError> {
-        Err(PortError::retry("not in this benchmark"))
-    }
-
-    async fn assign(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-        _: &[Serial],
-    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
-        Err(PortError::retry("not in this benchmark"))
-    }
-
-    async fn lock(
-        &self,
-        _: &ServerCredential,
-        _: &Serial,
-        _: &str,
-    ) -> Result<LockOutcome, PortError> {
-        Err(PortError::retry("not in this benchmark"))
     }
 }
 
