@@ -20,7 +20,7 @@ case $target in
   prove) for name in "${@:3}"; do only+=(--bin "$name"); done ;;
   *) only=(--bin "$target") ;;
 esac
-RUSTFLAGS="$flags" cargo build --release --target "$host" ${FUZZ_FEATURES:+--features "$FUZZ_FEATURES"} "${only[@]}"
+RUSTFLAGS="$flags" cargo build --locked --release --target "$host" ${FUZZ_FEATURES:+--features "$FUZZ_FEATURES"} "${only[@]}"
 [ "$target" = build ] && exit 0
 # What a target lays down on the disk (`requests` an installation) goes with it, however it ends: a fuzzer that is stopped, or finds
 # something, clears nothing away.

@@ -1,13 +1,16 @@
-//! What people bring from elsewhere: hand-off bundles of another service, sealed and open, and evidence packs that somebody may
-//! have touched. The key pair of the bundles is made anew for each run: nobody's seed can be signed by it.
+//! What people bring from elsewhere: hand-off bundles of another service, sealed and open, evidence packs that somebody may have
+//! touched, profiles for devices, and manifests of apps where they lie. The key pair of the bundles is made anew for each run: nobody's seed can be signed by it.
 
 use std::sync::OnceLock;
 
+use mdm_core::checklist::SeenManifest;
 use mdm_core::clock::Timestamp;
 use mdm_core::evidence::pack::verify_pack;
 use mdm_core::hand_off::bundle;
 use mdm_core::hand_off::envelope::{self, KeyPair, Purpose};
 use mdm_core::secret::Secret;
+use mdm_core::wire::payloads::{profile_contents, profile_identifier};
+use mdm_core::wire::requests::Manifest;
 
 /// 2026-11-20T16:00:00Z.
 const NOW: Timestamp = Timestamp::from_millis(1_795_190_400_000);
@@ -36,7 +39,10 @@ fn pair() -> &'static KeyPair {
 fn law_of_errors(error: &str, sent: &[u8]) {
     assert!(error.len() <= LONGEST && !error.contains('\n'), "{error}");
     let sent = String::from_utf8_lossy(sent);
-    for secret in sent.split('"').filter(|text| text.starts_with("secret-")) {
+    for secret in sent
+        .split(['"', '<', '>'])
+        .filter(|text| text.starts_with("secret-"))
+    {
         assert!(!error.contains(secret), "{error}");
     }
 }
@@ -124,4 +130,40 @@ pub fn pack(data: &[u8]) {
     let whole = report.broken.is_empty() && report.manifest.is_some();
     assert!(!whole || WHOLE.contains(&data), "touched, and found whole");
     planted(report.files > 1 && !report.broken.is_empty() && report.manifest.is_some());
+}
+
+/// Where a manifest lies.
+const ADDRESS: &str = "https://files.example.com/manifest.plist";
+
+/// Profiles that people bring, and manifests of apps as they lie at an address elsewhere; the first byte chooses.
+pub fn files(data: &[u8]) {
+    let Some((choice, bytes)) = data.split_first() else {
+        return;
+    };
+    if choice % 2 == 0 {
+        match profile_identifier(bytes) {
+            Err(error) => law_of_errors(&error.to_string(), bytes),
+            Ok((identifier, signed)) => {
+                assert!((1..=255).contains(&identifier.len()));
+                assert_eq!(signed, bytes.first() == Some(&0x30));
+                let brings = profile_contents(bytes).expect("it was read");
+                assert!(!brings.payloads.contains("com.apple.mdm"), "it manages");
+            }
+        }
+        return;
+    }
+    let seen = SeenManifest::read(ADDRESS, NOW, bytes);
+    assert!(seen.looked && seen.url == ADDRESS);
+    if let Some(problem) = &seen.problem {
+        return law_of_errors(problem, bytes);
+    }
+    planted(!seen.hashed);
+    let files = Manifest::files(bytes).expect("it was read");
+    let files = files.expect("it is a manifest");
+    let https = |url: &str| {
+        let start = url.get(..8);
+        start.is_some_and(|start| start.eq_ignore_ascii_case("https://"))
+    };
+    assert!(!files.is_empty() && files.iter().all(|file| https(&file.url)));
+    assert_eq!(seen.hashed, files.iter().all(|file| file.hashed));
 }

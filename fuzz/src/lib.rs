@@ -10,14 +10,17 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use abm_client::apps::{
-    AppsClient, AssetQuery, AssetRef, AssignmentQuery, ContentToken, MdmInfo, Notification, Targets,
+    AppsClient, AssetQuery, AssetRef, AssignmentQuery, ClientConfigChange, ContentToken, MdmInfo,
+    NewUser, Notification, Targets,
 };
 use abm_client::assignment::{
     ActivationLockRequest, AdeProfile, AssignmentClient, SyncCursor, latest_per_serial,
 };
 use abm_client::business::{
-    Activity, ActivityReport, ApiAccount, AuditQuery, BusinessClient, PageCursor,
+    Activity, ActivityAttributes, ActivityReport, ApiAccount, AuditQuery, BusinessClient,
+    PageCursor, ServerChange,
 };
+use abm_client::lock_removal::{LockRemovalClient, UnlockRequest};
 use abm_client::oauth1::{base_string, percent_encode};
 use abm_client::{
     BypassCode, Clock, Error, Moment, Request, Response, SecretText, ServerToken, TokenKeyPair,
@@ -199,6 +202,14 @@ pub fn answers(data: &[u8]) {
     }
 }
 
+/// Which call of a service. The seeds were written when it had `then` of them, and mean the same: none begins with a larger byte.
+const fn nth(call: u8, then: u8, now: u8) -> u8 {
+    match call {
+        ..21 => call % then,
+        _ => call % now,
+    }
+}
+
 fn assignment(call: u8, status: u16, body: &[u8]) {
     let login = r#"{"auth_session_token":"session-secret-5b1c"}"#;
     let transport = Answering::new(Some(login), status, body);
@@ -207,7 +218,7 @@ fn assignment(call: u8, status: u16, body: &[u8]) {
     let apple = AssignmentClient::at("https://x", transport, token, "fuzz/1", Arc::new(Still));
     let one = [String::from("S1")];
     run(async {
-        match call % 12 {
+        match nth(call, 12, 15) {
             0 => judge(apple.account().await),
             1 => judge(apple.fetch_devices(None).await.map(|page| {
                 let known = page.devices.len();
@@ -237,6 +248,18 @@ fn assignment(call: u8, status: u16, body: &[u8]) {
                 let profile = AdeProfile::for_migration("n", "https://m/e");
                 judge(apple.define_profile(&profile).await);
             }
+            13 => judge(apple.verify_renewal("AB").await),
+            // Another service, which takes no token.
+            14 => {
+                let transport = Answering::new(None, status, body);
+                let locks =
+                    LockRemovalClient::at("https://x", transport, "fuzz/1", Arc::new(Still));
+                let device = UnlockRequest::new("S1", "iPhone17,1", "o", "p");
+                let code = SecretText::new("bearer-secret-5b1c");
+                let unlocked = locks.unlock(&device, &code).await;
+                assert!(!format!("{unlocked:?}").contains(code.expose()));
+                judge(unlocked);
+            }
             _ => {
                 let lock = ActivationLockRequest::new("S1", SecretText::new("00"));
                 judge(apple.lock_activation(&lock).await);
@@ -262,7 +285,7 @@ fn business(call: u8, status: u16, body: &[u8]) {
         devices: vec!["S1".into()],
     };
     run(async {
-        match call % 13 {
+        match nth(call, 13, 27) {
             0 => judge(apple.devices(&[], None).await),
             1 => judge(apple.device("S1", &[]).await),
             2 => judge(apple.assigned_server("S1").await),
@@ -284,6 +307,32 @@ fn business(call: u8, status: u16, body: &[u8]) {
             9 => judge(apple.assigned_server_id("S1").await),
             10 => judge(apple.server_devices("AB", None).await),
             11 => judge(apple.configurations(None).await),
+            13 => judge(apple.app("1").await),
+            14 => judge(apple.packages(None).await),
+            15 => judge(apple.configuration("1").await),
+            16 => judge(apple.blueprints(None).await),
+            17 => judge(apple.built_in_devices(None).await),
+            18 => judge(apple.apple_care_coverage("S1", None).await),
+            19 => judge(apple.user("1").await),
+            20 => judge(apple.user_groups(None).await),
+            21 => judge(apple.user_group("1").await),
+            22 => judge(apple.user_group_members("1", None).await),
+            23 => judge(apple.organizational_units(None).await),
+            24 => judge(apple.server("AB").await),
+            25 => {
+                let change = ServerChange {
+                    server_name: Some("n".into()),
+                    ..ServerChange::default()
+                };
+                judge(apple.update_server("AB", &change).await);
+            }
+            26 => {
+                // The file is asked for without a session: that is what the first answer is for.
+                let _ = apple.open_session().await;
+                let mut over = ActivityAttributes::default();
+                over.download_url = Some(SecretText::new("https://z/report.csv"));
+                judge(apple.activity_report(&over).await);
+            }
             _ => judge(apple.apps(None).await),
         }
     });
@@ -295,7 +344,7 @@ fn apps(call: u8, status: u16, body: &[u8]) {
     let apple = AppsClient::at("https://x", transport, token, "fuzz/1", Arc::new(Still));
     let apple = apple.as_service(MdmInfo::new("us", "n", "m"));
     run(async {
-        match call % 8 {
+        match nth(call, 8, 13) {
             0 => judge(apple.assets(&AssetQuery::default(), None).await),
             1 => judge(apple.assignments(&AssignmentQuery::default(), None).await),
             2 => judge(apple.service_config().await),
@@ -305,6 +354,26 @@ fn apps(call: u8, status: u16, body: &[u8]) {
             6 => {
                 let to = Targets::serials(["S1"]);
                 judge(apple.associate(&[AssetRef::new("1")], &to).await);
+            }
+            8 => {
+                let from = Targets::serials(["S1"]);
+                judge(apple.disassociate(&[AssetRef::new("1")], &from).await);
+            }
+            9 => judge(apple.revoke(&Targets::serials(["S1"])).await),
+            10 => {
+                let user = NewUser {
+                    client_user_id: "u".into(),
+                    ..NewUser::default()
+                };
+                judge(apple.create_users(&[user]).await);
+            }
+            11 => judge(apple.retire_users(&["u".into()]).await),
+            12 => {
+                let change = ClientConfigChange {
+                    notification_types: Some(Vec::new()),
+                    ..ClientConfigChange::default()
+                };
+                judge(apple.change_client_config(&change).await);
             }
             _ => judge(apple.client_config().await),
         }

@@ -14,6 +14,7 @@ use mdm_core::clock::Timestamp;
 use mdm_core::ddm::status::ChannelStatus;
 use mdm_core::ddm::{DeclarationKind, server_token};
 use mdm_core::enrol::machine_info::{self, DeviceAuthority};
+use mdm_core::filevault::{EscrowKey, Opened, open_envelope, recovery_key};
 use mdm_core::identity::{Authorities, certificate_from_header};
 use mdm_core::ids::{EnrollmentId, OrganisationId};
 use mdm_core::jose::{JwkSet, Unproved};
@@ -25,6 +26,7 @@ use mdm_core::wire::declarations::{Endpoint, StatusReport};
 use mdm_core::wire::declared::{Payload, StatusItem, fault};
 use mdm_core::wire::plist as property_list;
 use mdm_core::wire::report::CommandReport;
+use mdm_core::wire::reports::Answer;
 use mdm_core::wire::signature::{verify_detached, verify_header};
 use openssl::cms::{CMSOptions, CmsContentInfo};
 use openssl::pkey::{PKey, Private};
@@ -154,8 +156,72 @@ pub fn messages(data: &[u8]) {
     } else {
         match CommandReport::parse(body) {
             Err(error) => law_of_errors(&error.to_string(), body),
-            Ok(report) => assert!(!report.channel.key().as_str().is_empty()),
+            Ok(report) => {
+                assert!(!report.channel.key().as_str().is_empty());
+                answers(&report, body);
+            }
         }
+    }
+}
+
+/// A device may answer anything to any command. Whatever it was: each view says under every name what was received, and lacks what
+/// every report has and nothing else.
+fn answers(report: &CommandReport, body: &[u8]) {
+    // A number that is none equals nothing, not even itself.
+    let no_number = body.windows(3).any(|at| at.eq_ignore_ascii_case(b"nan"));
+    let received = report.redacted();
+    let mut lacks = None;
+    for name in Answer::REQUEST_TYPES {
+        let answer = report.answer(name).expect("every answer is read");
+        let said = answer.to_dictionary();
+        for (key, value) in &said {
+            assert!(no_number || received.get(key) == Some(value), "{name}");
+        }
+        let lacking = received.len() - said.len();
+        assert_eq!(*lacks.get_or_insert(lacking), lacking, "{name}");
+    }
+}
+
+/// What is sealed here has fewer bytes.
+const MOST_SEALED: usize = 32 * 1024;
+
+fn escrow_keys() -> &'static [EscrowKey; 2] {
+    static KEYS: OnceLock<[EscrowKey; 2]> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        [device(), authority()].map(|paper| {
+            let key = paper.key.private_key_to_pkcs8().expect("a key");
+            let certificate = paper.certificate.to_der().expect("a certificate");
+            EscrowKey::new(certificate, Secret::new(key))
+        })
+    })
+}
+
+/// The envelope in which a Mac sends its recovery key, as it comes, or what stands in one that is sealed to the second of our keys;
+/// the first byte chooses.
+pub fn escrow(data: &[u8]) {
+    let Some((choice, bytes)) = data.split_first() else {
+        return;
+    };
+    let ours = choice % 2 == 1;
+    if ours && !(1..MOST_SEALED).contains(&bytes.len()) {
+        return;
+    }
+    let sealed = match ours {
+        true => encrypt(bytes),
+        false => bytes.to_vec(),
+    };
+    let opened = open_envelope(&sealed, escrow_keys());
+    let shown = format!("{opened:?}");
+    match opened {
+        Opened::Key { key, by } => {
+            planted(key.expose().starts_with(b"9"));
+            assert_eq!(recovery_key(key.expose()).as_ref(), Some(&key));
+            let text = key.expose_text().expect("letters and digits");
+            assert!(!shown.contains(text), "{shown}");
+            assert!(!ours || (by == 1 && String::from_utf8_lossy(bytes).contains(text)));
+        }
+        Opened::BadForm { by } => assert!(!ours || (by == 1 && recovery_key(bytes).is_none())),
+        Opened::Foreign => assert!(!ours, "what is sealed to us does not open"),
     }
 }
 

@@ -18,8 +18,16 @@ use crate::organisation::Der;
 use crate::secret::Secret;
 
 /// An entry is committed no later than this after its id was drawn: what is sealed by a seal after one that has passed over its
-/// time by more came later than any commit does.
+/// time by more came later than any commit does. That none does is what [`FRESH`] and [`HELD`] see to; what is left is for clocks that
+/// differ, and for the way to the disk.
 pub(crate) const LATE: Duration = Duration::from_secs(120);
+/// An id is no older than this when its batch is handed to the store: one that is, is drawn anew.
+pub(crate) const FRESH: Duration = Duration::from_secs(5);
+/// A batch with lines of the record that was handed over longer ago than this is not written any more.
+pub(crate) const HELD: Duration = Duration::from_secs(60);
+/// Whoever follows the record looks back so far from the newest line, and misses none: as long after its id was drawn as a line may be
+/// written, and a little for its way to the disk.
+pub const LOOK_BACK: Duration = Duration::from_secs(FRESH.as_secs() + HELD.as_secs() + 5);
 /// So many seals back what they name is marked as sealed, and looked through before something is sealed.
 pub(crate) const SEALS_BACK: i64 = 8;
 /// The most entries of one seal.

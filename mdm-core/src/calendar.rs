@@ -1,6 +1,8 @@
-//! When a deadline may lie: in office hours, on working days, outside of the days that somebody keeps free, all of it where the
+//! When a deadline may lie: in office hours, on working days, outside of what somebody keeps free, all of it where the
 //! owner of a device lives. Time zones have their IANA names and come from tables that are compiled in. Asks neither a clock nor
 //! the system.
+
+mod blackout;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,6 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::{Date, Month, OffsetDateTime, Time, UtcOffset, Weekday};
 
+pub use blackout::{Blackout, FreeBound};
+
 use crate::clock::Timestamp;
 use crate::error::Error;
 
@@ -16,7 +20,7 @@ use crate::error::Error;
 const STEP_MINUTES: u16 = 60;
 /// No plan is longer: Apple takes deadlines for 90 days.
 const MOST_DAYS: i32 = 120;
-/// The most days that are kept free.
+/// The most times that are kept free.
 const MOST_BLACKOUTS: usize = 200;
 
 /// A time zone by its IANA name, such as `Europe/Berlin`.
@@ -243,21 +247,6 @@ impl From<TimeOfDay> for String {
     }
 }
 
-/// Days on which no deadline lies, first and last among them, where the owner lives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Blackout {
-    /// The first of them.
-    pub first: Day,
-    /// The last of them.
-    pub last: Day,
-    /// Why.
-    #[serde(default)]
-    pub why: String,
-}
-
 /// When deadlines may lie.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -272,7 +261,7 @@ pub struct Calendar {
     pub until: TimeOfDay,
     /// The days of the week on which somebody is.
     pub days: BTreeSet<WeekDay>,
-    /// Days that are kept free.
+    /// What is kept free.
     pub blackouts: Vec<Blackout>,
 }
 
@@ -311,26 +300,16 @@ impl Calendar {
             ));
         }
         for blackout in &self.blackouts {
-            if blackout.first > blackout.last {
-                return Err(Error::bad_input(
-                    "calendar.blackouts",
-                    "the last day must not be before the first",
-                ));
-            }
-            if blackout.why.len() > 200 || blackout.why.chars().any(char::is_control) {
-                return Err(Error::bad_input(
-                    "calendar.blackouts.why",
-                    "must be at most 200 characters",
-                ));
-            }
+            blackout.check()?;
         }
         Ok(())
     }
 
-    /// The days kept free in which a moment lies, for an owner who lives there.
+    /// What is kept free and a moment lies in, for an owner who lives there.
     #[must_use]
     pub fn blackout(&self, at: Timestamp, zone: Option<&Zone>) -> Option<&Blackout> {
-        self.keeps_free(zone.unwrap_or(&self.zone).local(at).day)
+        let zone = zone.unwrap_or(&self.zone);
+        self.blackouts.iter().find(|free| free.has(at, zone))
     }
 
     /// Whether a moment lies within the hours of a day on which people work, for an owner who lives there.
@@ -341,12 +320,6 @@ impl Calendar {
         self.days.contains(&local.day.0.weekday().into()) && hours.contains(&local.minute)
     }
 
-    fn keeps_free(&self, day: Day) -> Option<&Blackout> {
-        self.blackouts
-            .iter()
-            .find(|b| (b.first..=b.last).contains(&day))
-    }
-
     /// Moments at which a deadline may lie for an owner who lives there, not before `first` and not after `last`.
     #[must_use]
     pub fn slots(&self, zone: Option<&Zone>, first: Timestamp, last: Timestamp) -> Vec<Timestamp> {
@@ -354,13 +327,16 @@ impl Calendar {
         let mut all = Vec::new();
         let mut day = zone.local(first).day;
         for _ in 0..MOST_DAYS {
-            let works = self.days.contains(&day.0.weekday().into());
-            if works && self.keeps_free(day).is_none() {
+            if self.days.contains(&day.0.weekday().into()) {
+                let near = self.blackouts.iter().filter(|free| free.is_near(day));
+                let near: Vec<&Blackout> = near.collect();
                 let mut minute = self.from.0;
                 while minute <= self.until.0 {
                     let at = zone.moment(day, minute);
                     // A minute that the clocks leave out is the same moment as another one.
-                    if (first..=last).contains(&at) && all.last().is_none_or(|other| *other < at) {
+                    let new = all.last().is_none_or(|other| *other < at);
+                    let free = near.iter().any(|free| free.has(at, zone));
+                    if (first..=last).contains(&at) && new && !free {
                         all.push(at);
                     }
                     minute += STEP_MINUTES;
@@ -437,8 +413,8 @@ mod tests {
         assert_eq!(shown(&calendar, None)[..5], all);
         assert_eq!(shown(&calendar, None).len(), 5 + 3 + 3, "no weekend");
         calendar.blackouts.push(Blackout {
-            first: Day::parse("2026-12-10").unwrap(),
-            last: Day::parse("2026-12-11").unwrap(),
+            first: Day::parse("2026-12-10").unwrap().into(),
+            last: Day::parse("2026-12-11").unwrap().into(),
             why: "stock-taking".to_owned(),
         });
         let monday = ["12-14T08", "12-14T09", "12-14T10"];

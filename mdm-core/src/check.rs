@@ -111,7 +111,7 @@ checks! {
     DeadlineRange = "deadline.range",
     /// The deadline lies in the window of the project.
     Window = "window",
-    /// The deadline lies on no day that is kept free.
+    /// The deadline lies in no time that is kept free.
     Blackout = "blackout",
     /// No more devices are in a hold at once than there may be.
     Capacity = "capacity",

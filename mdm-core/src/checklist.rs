@@ -212,6 +212,44 @@ pub struct Outside {
     pub endpoints: Vec<Endpoint>,
 }
 
+/// How the clock of a host's machine stands beside Apple's, as one of Apple's answers has shown it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "when and how far")]
+pub struct ClockBeside {
+    /// When the answer came.
+    pub at: Timestamp,
+    /// By how many seconds the clock of the machine is ahead.
+    pub ahead: i64,
+}
+
+impl ClockBeside {
+    /// The item of the list: a clock that is off breaks signatures and certificates, and one that is off by little already tells
+    /// servers beside each other different times.
+    #[must_use]
+    pub fn item(self) -> ChecklistItem {
+        let (by, way) = (
+            self.ahead.unsigned_abs(),
+            if self.ahead > 0 { "ahead of" } else { "behind" },
+        );
+        let fix = "have the machine's clock kept by NTP: Apple refuses signatures of another time, and devices certificates";
+        let off = |state| {
+            let fact = format!("is {by} seconds {way} that of Apple's answers");
+            ChecklistItem::not(state, Stage::Install, "clock", fact, fix)
+        };
+        let mut item = match by {
+            0..=5 => ChecklistItem::done(
+                Stage::Install,
+                "clock",
+                "agrees with that of Apple's answers",
+            ),
+            6..=60 => off(ItemState::Warn),
+            _ => off(ItemState::Missing),
+        };
+        item.at = Some(self.at);
+        item
+    }
+}
+
 /// What a bare look at a door must get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "whoever looks answers each")]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::OffsetDateTime;
@@ -47,6 +47,17 @@ impl Timestamp {
                 .div_euclid(60_000)
                 .saturating_add(1)
                 .saturating_mul(60_000),
+        )
+    }
+
+    /// The first midnight, in UTC, after this moment.
+    #[must_use]
+    pub const fn next_day(self) -> Self {
+        Self(
+            self.0
+                .div_euclid(86_400_000)
+                .saturating_add(1)
+                .saturating_mul(86_400_000),
         )
     }
 
@@ -136,6 +147,57 @@ impl Clock for SystemClock {
     }
 }
 
+/// How long this process has waited for something, whatever the injected clock shows. The longer of what two clocks say: that of the
+/// process stands while a machine sleeps, and that of the operating system may be set back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch {
+    process: Instant,
+    wall: Timestamp,
+}
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self {
+            process: Instant::now(),
+            wall: Self::wall(),
+        }
+    }
+
+    /// One that has run for so long already.
+    pub(crate) fn running_for(span: Duration) -> Self {
+        let now = Self::start();
+        Self {
+            wall: now.wall - span,
+            ..now
+        }
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        let by_wall = Self::wall().since(self.wall);
+        self.process.elapsed().max(by_wall)
+    }
+
+    #[cfg(not(test))]
+    fn wall() -> Timestamp {
+        SystemClock.now()
+    }
+
+    /// A test of what takes a minute does not wait for it: its own thread's clock goes ahead.
+    #[cfg(test)]
+    fn wall() -> Timestamp {
+        SystemClock.now() + tests::AHEAD.get()
+    }
+
+    /// One that has run for as long as whichever of the two has run for longer.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn longer(self, other: Self) -> Self {
+        Self {
+            process: self.process.min(other.process),
+            wall: self.wall.min(other.wall),
+        }
+    }
+}
+
 /// A clock that somebody sets: for rehearsals and tests. Clones share the time.
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock(Arc<AtomicI64>);
@@ -171,8 +233,38 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        /// How far what stopwatches of this thread go by is ahead of the system's clock.
+        pub(crate) static AHEAD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+
+    #[test]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    fn of_two_stopwatches_the_longer_one_counts() {
+        let (old, new) = (
+            Stopwatch::running_for(Duration::from_secs(50)),
+            Stopwatch::start(),
+        );
+        assert!(new.elapsed() < Duration::from_secs(40));
+        for both in [old.longer(new), new.longer(old)] {
+            assert!(both.elapsed() >= Duration::from_secs(50));
+            assert!(both.elapsed() < Duration::from_secs(90));
+        }
+    }
+
+    #[test]
+    fn a_day_begins_after_the_moment_itself() {
+        let day = 86_400_000;
+        for (at, next) in [(0, day), (day - 1, day), (day, 2 * day), (-1, 0)] {
+            let next = Timestamp::from_millis(next);
+            assert_eq!(Timestamp::from_millis(at).next_day(), next, "{at}");
+        }
+    }
 
     #[test]
     fn a_moment_is_written_as_apple_writes_it_and_read_back() {

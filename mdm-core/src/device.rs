@@ -88,6 +88,9 @@ pub struct Device {
     /// When it had last left us for good, as it is in the record: in the list of another service, and checked out or silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_away: Option<Timestamp>,
+    /// When our list showed it no more for the last time, to whichever service it went; stays when it is listed again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_list: Option<Timestamp>,
 }
 
 /// That a device leaves us, by whose will and by when.
@@ -107,12 +110,13 @@ pub struct Leaving {
 
 impl Device {
     /// Since when what it says of itself is said by a device of ours: since it last left us, or our list, or for ever. `None` where it
-    /// is enrolled here no more.
+    /// is enrolled here no more. That it had left is told by the list alone where its `CheckOut` was lost.
     #[must_use]
     pub fn ours_since(&self) -> Option<Timestamp> {
         self.enrollment?;
         let record = self.record.as_ref().filter(|record| record.has_left());
-        let left = self.moved_away.max(record.map(|record| record.seen));
+        let left = self.moved_away.max(self.left_list);
+        let left = left.max(record.map(|record| record.seen));
         Some(left.unwrap_or(Timestamp::from_millis(i64::MIN)))
     }
 
@@ -165,6 +169,7 @@ impl Device {
             handed_over: None,
             last_message: None,
             moved_away: None,
+            left_list: None,
         }
     }
 

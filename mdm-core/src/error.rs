@@ -60,10 +60,10 @@ impl Error {
         }
     }
 
-    /// Somebody else changed what the decision rested on: load again and decide again.
+    /// Somebody else changed what the decision rested on, or it reached the store too late: load again and decide again.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Conflict))
+        matches!(self, Self::Store(StoreError::Conflict | StoreError::Late))
     }
 
     /// The caller's own fault: a repeat will not help.
@@ -83,7 +83,9 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Store(StoreError::Unavailable(_)) | Self::Busy(_) => Some(Duration::from_secs(5)),
+            Self::Store(StoreError::Unavailable(_) | StoreError::Late) | Self::Busy(_) => {
+                Some(Duration::from_secs(5))
+            }
             Self::Port(port) => port.retry_after(),
             _ => None,
         }

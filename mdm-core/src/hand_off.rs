@@ -6,6 +6,7 @@ pub mod bundle;
 pub mod envelope;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,9 @@ use crate::organisation::Der;
 
 /// The JSON schema of what is sealed into a bundle.
 pub const SCHEMA: &str = include_str!("../assets/hand-off.schema.json");
+
+/// The longest that a job waits for its bundle.
+pub(crate) const LONGEST: Duration = Duration::from_hours(90 * 24);
 
 /// A job: a key for one bundle, until when, and whose signature is believed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +144,18 @@ impl HandOff {
             self.state,
             HandOffState::Imported { .. } | HandOffState::Closed { .. }
         )
+    }
+
+    /// From when on nothing rests on it any more. That its own key is destroyed keeps a bundle from being opened by it again. That a
+    /// bundle which was sealed to several jobs is taken for one of them only is known by the row of that one alone: it stays until
+    /// each of the others has expired, for they were made before the bundle was.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn over(&self) -> Option<Timestamp> {
+        match &self.state {
+            HandOffState::Open | HandOffState::Importing { .. } => None,
+            HandOffState::Imported { at, .. } => Some(*at + LONGEST),
+            HandOffState::Closed { at, .. } => Some(*at),
+        }
     }
 
     /// Whether nothing of it can begin any more, because nobody used it in time.

@@ -22,8 +22,8 @@ use crate::clock::Timestamp;
 /// The longest header with a certificate that is read, in bytes.
 const HEADER_LIMIT: usize = 64 * 1024;
 
-/// How many authorities are kept, read.
-const KEPT: usize = 1_024;
+/// How many authorities are kept, read: each of as many organisations as are kept may have its own, and a few older or other ones.
+const KEPT: usize = 8_192;
 
 /// The attribute `userId` of RFC 4519.
 const USER_ID: &str = "0.9.2342.19200300.100.1.1";

@@ -66,6 +66,18 @@ impl Job {
         Self::new(organisation, JobId(-device.0), due, kind)
     }
 
+    /// The job that reads once more where a device is that has left. There is one for each device, however long it waits.
+    #[must_use]
+    pub(crate) const fn reading_anew(
+        organisation: OrganisationId,
+        device: DeviceId,
+        due: Timestamp,
+    ) -> Self {
+        // Ids are unique over all nouns, and no other job has keys as far below zero but for those of organisations.
+        let kind = JobKind::ReadDevice { device };
+        Self::new(organisation, JobId(i64::MIN + device.0), due, kind)
+    }
+
     /// A job that nobody has tried.
     #[must_use]
     pub const fn new(

@@ -48,6 +48,9 @@ pub struct Location {
     pub needs_person: Option<String>,
     /// The recurring job that reads the stock.
     pub job: JobId,
+    /// When it was given up: its token is destroyed, and nothing is read, given or taken back there any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Timestamp>,
 }
 
 impl Location {
@@ -78,6 +81,7 @@ impl Location {
             limits: LicenceLimits::default(),
             needs_person: None,
             job,
+            removed: None,
         }
     }
 }
@@ -206,7 +210,8 @@ pub struct LicenceNeed {
     pub user_only: bool,
     /// Licences that must be bought or transferred before all devices that go can have it.
     pub lacks: u64,
-    /// Of a what-if: devices that need it, have none, and stay behind for something else. They take no licence from who goes.
+    /// Of a what-if: devices that need it, have none, and stay behind for something else, which may be the want of a licence of another
+    /// app that they have. They take no licence from who goes.
     pub behind: u64,
     /// Members of open waves that are not counted here, lack it too and were promised none.
     pub others: u64,
@@ -219,15 +224,21 @@ pub struct NeedCount(BTreeMap<u64, LicenceNeed>);
 impl NeedCount {
     /// Counts a device: the apps that it needs, by store and bundle identifier, and of which it has a licence.
     pub fn add(&mut self, apps: &[(u64, String)], has: impl Fn(u64) -> bool) {
-        self.count(apps, true, has);
+        self.add_those(apps, |_| true, has);
     }
 
     /// Counts a device that stays behind: it takes no licence from the others.
     pub fn add_behind(&mut self, apps: &[(u64, String)], has: impl Fn(u64) -> bool) {
-        self.count(apps, false, has);
+        self.add_those(apps, |_| false, has);
     }
 
-    fn count(&mut self, apps: &[(u64, String)], goes: bool, has: impl Fn(u64) -> bool) {
+    /// Counts a device, and says of which apps it takes a licence from the others.
+    pub(crate) fn add_those(
+        &mut self,
+        apps: &[(u64, String)],
+        takes: impl Fn(u64) -> bool,
+        has: impl Fn(u64) -> bool,
+    ) {
         let mut seen = BTreeSet::new();
         for (app, bundle) in apps {
             let need = self.0.entry(*app).or_insert_with(|| LicenceNeed {
@@ -250,7 +261,7 @@ impl NeedCount {
                 need.needs += 1;
                 let has = has(*app);
                 need.has += u64::from(has);
-                need.behind += u64::from(!has && !goes);
+                need.behind += u64::from(!has && !takes(*app));
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use openssl::x509::X509;
 use serde::{Deserialize, Serialize};
 
 use crate::audit_seal::Checkpoint;
@@ -362,6 +363,17 @@ pub struct TokenKey {
     pub described: String,
     /// When it was made.
     pub created: Timestamp,
+}
+
+impl TokenKey {
+    /// The serial number of its certificate, in the digits of [`TokenKey::described`]: what a pair goes by, whatever became of those
+    /// that were made before it.
+    #[must_use]
+    pub fn serial(&self) -> String {
+        let number = X509::from_der(&self.certificate.0).and_then(|c| c.serial_number().to_bn());
+        let digits = number.and_then(|number| number.to_hex_str());
+        digits.map_or_else(|_| String::new(), |digits| digits.to_string())
+    }
 }
 
 /// An API account of the organisation.

@@ -29,6 +29,9 @@ pub struct KeptRunbook {
     pub platform: Platform,
     /// Its edits, oldest first; the last one is in force.
     pub edits: Vec<RunbookEdit>,
+    /// When it was taken out of use. Its name is free then; who keeps one under it again counts its edits on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Timestamp>,
 }
 
 /// One edit.
@@ -59,6 +62,7 @@ impl KeptRunbook {
             name: name.to_owned(),
             platform,
             edits: Vec::new(),
+            removed: None,
         }
     }
 

@@ -273,8 +273,10 @@ pub struct CalendarEntry {
     pub subject: String,
     /// What stands below it.
     pub body: String,
-    /// The owner's address, if one is known.
-    pub email: Option<String>,
+    /// Whose calendar it is, as people call them.
+    pub organizer: String,
+    /// Where they can be written to, if that is known.
+    pub organizer_email: Option<String>,
     /// When it is due.
     pub deadline: Timestamp,
     /// It is due no more: cancelled, withdrawn.
@@ -302,7 +304,10 @@ pub fn calendar_head(name: &str) -> String {
     out
 }
 
-/// One entry; times are in UTC, which every calendar shows as its owner's own.
+/// One entry; times are in UTC, which every calendar shows as its owner's own. What is published has an organizer and no attendee
+/// (RFC 5546, 3.2.1): nobody is invited, and whose address a member has stands in the mail merge.
+///
+/// <https://www.rfc-editor.org/rfc/rfc5546#section-3.2.1>
 #[must_use]
 pub fn calendar_entry(entry: &CalendarEntry, organisation: &str, now: Timestamp) -> String {
     let mut out = String::new();
@@ -329,9 +334,15 @@ pub fn calendar_entry(entry: &CalendarEntry, organisation: &str, now: Timestamp)
     let fits = |email: &&String| {
         email.contains('@') && email.bytes().all(|b| b.is_ascii_graphic() && b != b'"')
     };
-    if let Some(email) = entry.email.as_ref().filter(fits) {
-        line(format!("ATTENDEE;RSVP=FALSE:mailto:{email}"));
-    }
+    let address = match entry.organizer_email.as_ref().filter(fits) {
+        Some(email) => format!("mailto:{email}"),
+        // As calendars write one that has none.
+        None => "invalid:nomail".to_owned(),
+    };
+    // Nothing of a quoted parameter can be escaped.
+    let quoted = |c: char| if c == '"' || c.is_control() { ' ' } else { c };
+    let name: String = entry.organizer.chars().map(quoted).collect();
+    line(format!("ORGANIZER;CN=\"{name}\":{address}"));
     line("BEGIN:VALARM".to_owned());
     line("ACTION:DISPLAY".to_owned());
     line(format!("DESCRIPTION:{}", escaped(&entry.subject)));
@@ -465,7 +476,8 @@ mod tests {
             attempt: MoveId(7),
             subject: "a;b,c\\d\nEND:VEVENT".to_owned(),
             body: "新しい管理サービス".repeat(20),
-            email: Some("x@example.com\r\nX:1".to_owned()),
+            organizer: "Acme \"IT\"\r\nX:1".to_owned(),
+            organizer_email: Some("x@example.com\r\nX:1".to_owned()),
             deadline: Timestamp::parse("2026-12-10T17:00:00Z").unwrap(),
             cancelled: false,
             sequence: 3,
@@ -479,10 +491,18 @@ mod tests {
         );
         assert!(whole.contains(&entry.body));
         assert!(whole.contains("DTEND:20261210T170000Z\r\n"));
+        // Neither a name nor an address begins a line of its own.
         assert!(
-            !whole.contains("ATTENDEE"),
-            "an address that would begin a line of its own"
+            whole.contains("\r\nORGANIZER;CN=\"Acme  IT   X:1\":invalid:nomail\r\n"),
+            "{whole}"
         );
+        assert!(!whole.contains("ATTENDEE") && !whole.contains("\r\nX:1"));
+        let known = CalendarEntry {
+            organizer_email: Some("help@example.com".to_owned()),
+            ..entry
+        };
+        let text = calendar_entry(&known, "code", Timestamp::from_millis(0));
+        assert!(text.contains(":mailto:help@example.com\r\n"), "{text}");
         assert_eq!(whole.matches("\r\nEND:VEVENT\r\n").count(), 1);
     }
 }

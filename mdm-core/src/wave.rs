@@ -212,11 +212,35 @@ pub struct Waiver {
     pub reason: String,
 }
 
+/// What nobody can waive: Apple refuses it, it would do what nobody means, or it is the organisation's own word, which is changed where it
+/// was given.
+const NEVER_WAIVED: [Check; 12] = [
+    Check::FamilySupported,
+    Check::OrgMember,
+    Check::Capable,
+    Check::SharedIpad,
+    Check::ReturnToService,
+    Check::OtherPending,
+    Check::InOtherWave,
+    Check::DeadlineRange,
+    Check::RunbookValid,
+    Check::Window,
+    Check::Blackout,
+    Check::Prerequisites,
+];
+
 impl Waiver {
-    /// Whether a finding of this check is waived for a device.
+    /// Whether findings of a check can be waived at all.
+    #[must_use]
+    pub fn is_possible(check: Check) -> bool {
+        !NEVER_WAIVED.contains(&check)
+    }
+
+    /// Whether a finding of this check is waived for a device; one that was accepted when more could be waived covers nothing any more.
     #[must_use]
     pub fn covers(&self, check: Check, serial: &Serial) -> bool {
-        self.check == check && (self.serials.is_empty() || self.serials.contains(serial))
+        let of_it = self.serials.is_empty() || self.serials.contains(serial);
+        self.check == check && of_it && Self::is_possible(check)
     }
 }
 

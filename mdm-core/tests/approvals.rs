@@ -84,6 +84,28 @@ async fn who_changes_their_name_is_nobody_else() {
     revealed(look(&anna, &phone, Some(asked)).await.unwrap());
 }
 
+#[tokio::test]
+async fn who_may_not_confirm_takes_back_what_is_their_own_and_no_more() {
+    let (_house, phone, anna, bo) = stage().await;
+    anna.demand_two_persons(true).await.unwrap();
+    let asked = waits(&anna, &phone).await;
+    let own = waits(&bo, &phone).await;
+    let foreign = bo.take_back(asked).await.unwrap_err();
+    assert!(matches!(foreign, Error::Refused(_)), "{foreign}");
+    let open = anna.approvals(ApprovalId(0), 10).await.unwrap();
+    assert_eq!(open.len(), 2, "{open:?}");
+    bo.take_back(own).await.unwrap();
+    assert!(is_precondition(&bo.take_back(own).await));
+    // Also under another name than the one under which it was asked for.
+    let bo = bo.being("person 2");
+    let own = waits(&bo, &phone).await;
+    let bodo = bo.clone().acting_for("Bodo").being("person 2");
+    bodo.take_back(own).await.unwrap();
+    // Whoever may confirm declines it.
+    bo.decline(asked).await.unwrap();
+    assert!(is_precondition(&bo.confirm(asked).await));
+}
+
 fn is_precondition<T>(done: &Result<T, Error>) -> bool {
     matches!(done, Err(Error::Precondition(_)))
 }

@@ -4,15 +4,17 @@
 
 mod service_house;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mdm_core::audit::AuditEntry;
-use mdm_core::checklist::{ChainEnd, ChecklistItem, Endpoint, ItemState, Outside};
+use mdm_core::checklist::{ChainEnd, ChecklistItem, ClockBeside, Endpoint, ItemState, Outside};
 use mdm_core::device::{Device, DeviceRecord, Leaving, OrgReading, Platform};
 use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
 use mdm_core::error::Error;
 use mdm_core::evidence::{ReportAsk, WholeReport};
 use mdm_core::failure::{Confidence, FailureMode};
+use mdm_core::hook::{Hook, Off};
 use mdm_core::ids::{
     AuditId, DeviceId, EnrollmentId, JobId, LocationId, MoveId, ProjectId, RunbookId, SecretId,
     Serial, SetUpId, WaveId,
@@ -349,6 +351,79 @@ async fn who_may_still_be_listed_stays_on_the_clean_up_list_until_somebody_says_
     let entry = record.iter().find(|e| e.what == "move.listed-at-original");
     assert_eq!(entry.unwrap().detail["reason"], "seen there");
     assert_eq!(entry.unwrap().actor, "Anna");
+}
+
+#[tokio::test]
+async fn the_clock_of_the_machine_is_held_against_that_of_apples_answers() {
+    let house = House::new().await;
+    assert_eq!(item(&house, "clock").await, None, "nobody has asked Apple");
+    for (ahead, state, says) in [
+        (0, ItemState::Done, "agrees"),
+        (-5, ItemState::Done, "agrees"),
+        (30, ItemState::Warn, "is 30 seconds ahead of"),
+        (-60, ItemState::Warn, "is 60 seconds behind"),
+        (61, ItemState::Missing, "is 61 seconds ahead of"),
+        (-7_200, ItemState::Missing, "is 7200 seconds behind"),
+    ] {
+        house.mdm.tell_clock(ClockBeside { at: START, ahead });
+        let (found, fact) = stands(&house, "clock").await;
+        assert_eq!(found, state, "{fact}");
+        assert!(fact.starts_with(says), "{fact}");
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_of_webhooks_that_fails_or_is_off_is_on_the_list() {
+    let house = House::new().await;
+    let org = house.org().await;
+    let url = "https://access.example.com/mdm";
+    org.new_hook("access", url, &BTreeSet::new()).await.unwrap();
+    let name = "webhook receiver access";
+    let (state, fact) = stands(&house, name).await;
+    assert_eq!(state, ItemState::Done, "{fact}");
+    assert!(fact.contains("told nothing yet"), "{fact}");
+    let becomes = async |what: &dyn Fn(&mut Hook)| {
+        let mut hook = org.hook_named("access").await.unwrap();
+        what(&mut hook);
+        let mut batch = Batch::new();
+        batch.put(hook);
+        house.mdm.store().commit(batch).await.unwrap();
+        stands(&house, name).await
+    };
+    let (state, fact) = becomes(&|hook| hook.taken = Some(START)).await;
+    assert_eq!(
+        (state, &*fact),
+        (ItemState::Done, "takes its messages"),
+        "{fact}"
+    );
+    let (state, fact) = becomes(&|hook| {
+        hook.failing_since = Some(START);
+        hook.trouble = Some("503".to_owned());
+    })
+    .await;
+    assert_eq!(state, ItemState::Warn);
+    assert!(fact.contains("taken nothing since") && fact.ends_with(": 503"));
+    let (state, fact) = becomes(&|hook| {
+        hook.off = Some(Off {
+            at: START,
+            why: "it took nothing for five days".to_owned(),
+            by_itself: true,
+        });
+    })
+    .await;
+    assert_eq!(state, ItemState::Warn);
+    assert!(fact.starts_with("is off since"), "{fact}");
+    // Who was removed is waited for by nobody.
+    becomes_removed(&house, &org).await;
+    assert_eq!(item(&house, name).await, None);
+}
+
+async fn becomes_removed(house: &House, org: &Org) {
+    let mut hook = org.hook_named("access").await.unwrap();
+    hook.removed = Some(START);
+    let mut batch = Batch::new();
+    batch.put(hook);
+    house.mdm.store().commit(batch).await.unwrap();
 }
 
 #[tokio::test]

@@ -230,11 +230,28 @@ fn messages() {
                     "<key>QueryResponses</key><dict><key>OSVersion</key><string>26.1</string></dict>",
                 ),
             ),
+            ("answers", report("Acknowledged", ANSWERS)),
             ("error", report("Error", chain)),
             ("not_now", report("NotNow", user)),
         ],
     );
 }
+
+/// What a device may say to several commands, in one report.
+const ANSWERS: &str = "<key>QueryResponses</key><dict><key>OSVersion</key><string>26.1</string><key>DeviceCapacity</key>\
+    <real>245.1</real><key>ServiceSubscriptions</key><array><dict><key>Slot</key><string>CTSubscriptionSlotOne</string></dict>\
+    </array></dict><key>SecurityInfo</key><dict><key>FDE_Enabled</key><true/><key>FDE_PersonalRecoveryKeyCMS</key><data>MAA=</data>\
+    <key>FirewallSettings</key><dict><key>FirewallEnabled</key><true/><key>Applications</key><array><dict><key>BundleID</key>\
+    <string>a.b</string><key>Allowed</key><true/></dict></array></dict></dict><key>InstalledApplicationList</key><array><dict>\
+    <key>Identifier</key><string>a.b</string><key>BundleSize</key><integer>9</integer></dict><string>odd</string></array>\
+    <key>ManagedApplicationList</key><dict><key>a.b</key><dict><key>Status</key><string>Managed</string></dict></dict>\
+    <key>ProfileList</key><array><dict><key>PayloadIdentifier</key><string>p</string><key>PayloadContent</key><array><dict>\
+    <key>PayloadType</key><string>com.apple.mdm</string></dict></array></dict></array><key>CertificateList</key><array><dict>\
+    <key>CommonName</key><string>x</string><key>Data</key><data>AQI=</data><key>IsIdentity</key><true/></dict></array>\
+    <key>Users</key><array><dict><key>UserName</key><string>rk</string><key>DataUsed</key><integer>7</integer></dict></array>\
+    <key>Settings</key><array><dict><key>Item</key><string>DeviceName</string><key>Status</key><string>Acknowledged</string></dict>\
+    </array><key>OSUpdateStatus</key><array><dict><key>ProductKey</key><string>k</string><key>DownloadPercentComplete</key>\
+    <real>0.5</real></dict></array><key>MessageResult</key><string>Success</string><key>Unknown</key><date>2026-11-20T16:00:00Z</date>";
 
 fn signature(flags: CMSOptions) -> Vec<u8> {
     let paper = targets::device();
@@ -277,6 +294,73 @@ fn signatures_and_certificates() {
                 "authority",
                 with(3, targets::authority().certificate.to_der().expect("DER")),
             ),
+        ],
+    );
+}
+
+/// A recovery key in its form.
+const KEY: &str = "AB12-CD34-EF56-GH78-JK90-LM12";
+
+#[test]
+fn envelopes_of_recovery_keys() {
+    let other = targets::device().certificate.clone();
+    let mut to = openssl::stack::Stack::new().expect("a stack");
+    to.push(other).expect("room");
+    let cipher = openssl::symm::Cipher::aes_256_cbc();
+    let first = CmsContentInfo::encrypt(&to, KEY.as_bytes(), cipher, CMSOptions::BINARY)
+        .and_then(|cms| cms.to_der())
+        .expect("an envelope");
+    replay(
+        "escrow",
+        targets::escrow,
+        vec![
+            (
+                "to_the_second_key",
+                with(0, targets::encrypt(KEY.as_bytes())),
+            ),
+            ("to_the_first_key", with(0, first)),
+            ("key", with(1, KEY)),
+            ("blank_around", with(1, format!(" {KEY}\n\0"))),
+            ("no_key", with(1, "AB12-CD34")),
+        ],
+    );
+}
+
+#[test]
+fn profiles_and_manifests() {
+    let profile = dictionary(
+        "<key>PayloadType</key><string>Configuration</string><key>PayloadIdentifier</key><string>com.example.wifi</string>\
+         <key>PayloadContent</key><array><dict><key>PayloadType</key><string>com.apple.wifi.managed</string>\
+         <key>SSID_STR</key><string>Office</string></dict></array>",
+    );
+    let paper = targets::device();
+    let signed = CmsContentInfo::sign(
+        Some(&paper.certificate),
+        Some(&paper.key),
+        None,
+        Some(profile.as_bytes()),
+        CMSOptions::BINARY,
+    )
+    .and_then(|cms| cms.to_der())
+    .expect("a signature");
+    let manifest = |hash: &str| {
+        dictionary(&format!(
+            "<key>items</key><array><dict><key>assets</key><array><dict><key>kind</key><string>software-package</string>\
+             <key>url</key><string>https://files.example.com/a.pkg</string>{hash}</dict></array></dict></array>"
+        ))
+    };
+    let parts = "<key>sha256-size</key><integer>1024</integer><key>sha256s</key><array><string>00ff</string></array>";
+    replay(
+        "files",
+        brought::files,
+        vec![
+            ("profile", with(0, &profile)),
+            ("signed_profile", with(0, signed)),
+            (
+                "manifest",
+                with(1, manifest("<key>sha256</key><string>00ff</string>")),
+            ),
+            ("manifest_of_parts", with(1, manifest(parts))),
         ],
     );
 }

@@ -8,11 +8,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mdm_core::device::Device;
+use mdm_core::device::{Device, Platform};
 use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
-use mdm_core::ids::{DeviceId, EnrollmentId, MoveId, RunbookId, Serial, WaveId};
-use mdm_core::migration::Move;
-use mdm_core::service::{Answer, Enqueued, Org};
+use mdm_core::hand_off::{HandOff, HandOffState};
+use mdm_core::ids::{
+    DeviceId, EnrollmentId, HandOffId, MoveId, RunbookId, SecretId, Serial, SetUpId, WaveId,
+};
+use mdm_core::migration::{Move, SetUp, Verdict, VerdictKind};
+use mdm_core::original::OriginalFacts;
+use mdm_core::service::{Answer, Enqueued, IdentitySettings, Org};
 use mdm_core::store::testing::TestPostgres;
 use mdm_core::store::{Batch, PostgresOptions, PostgresStore};
 use mdm_core::wave::Wave;
@@ -205,25 +209,60 @@ async fn costs(house: &House) -> Vec<Cost> {
     all
 }
 
-/// What it costs to see what goes wrong in a wave of so many members that are to come.
-async fn failures_cost(house: &House, members: usize) -> usize {
+/// What it costs to see what goes wrong in a wave of so many members that are to come, or that have enrolled.
+async fn failures_cost(house: &House, members: usize, enrolled: bool) -> usize {
     let org = house.org().await;
     let (id, now) = (org.organisation().id, house.mdm.now());
     let (wave, runbook) = (WaveId(house.next_id()), RunbookId(1));
-    let name = format!("wave of {members}");
+    let name = format!("wave of {members}, {enrolled}");
     let runbooks = BTreeMap::new();
     let mut batch = Batch::new();
     batch.put(Wave::draft(id, wave, &name, house.server, runbooks, now));
     for n in 0..members {
-        let serial = Serial::parse(&format!("COST{members}N{n}")).unwrap();
+        let serial = Serial::parse(&format!("COST{members}{enrolled}N{n}")).unwrap();
         let (device, attempt) = (DeviceId(house.next_id()), MoveId(house.next_id()));
         let mut row = Device::new(id, device, serial.clone());
         row.open_move = Some(attempt);
         let deadline = now + Duration::from_hours(24 * 20);
-        batch.put(row);
-        batch.put(Move::plan(
-            id, attempt, wave, device, serial, runbook, deadline, now, None, now,
-        ));
+        let mut member = Move::plan(
+            id,
+            attempt,
+            wave,
+            device,
+            serial.clone(),
+            runbook,
+            deadline,
+            now,
+            None,
+            now,
+        );
+        if enrolled {
+            let (key, kind) = (format!("UDID-{serial}"), ChannelKind::Device);
+            let channel = EnrollmentId(house.next_id());
+            let sha256 = format!("{n:064x}");
+            let mut channel = Enrollment::pending(id, channel, key, kind, sha256, now);
+            channel.state = EnrollmentState::Enrolled;
+            channel.enrolled = Some(now);
+            channel.device = Some(device);
+            row.enrollment = Some(channel.id);
+            let verdict = Verdict {
+                kind: VerdictKind::Migration,
+                reasons: Vec::new(),
+            };
+            let set_up = SetUp::begin(
+                id,
+                SetUpId(house.next_id()),
+                &channel,
+                Platform::Macos,
+                Some(attempt),
+                runbook,
+                verdict,
+                now,
+            );
+            member.enrolled_as = Some(set_up.id);
+            batch.put(channel).put(set_up);
+        }
+        batch.put(row).put(member);
     }
     house.mdm.store().commit(batch).await.unwrap();
     // What is counted over all waves is kept for minutes.
@@ -232,6 +271,41 @@ async fn failures_cost(house: &House, members: usize) -> usize {
     let till = Till::open(house).await;
     org.failures_of_wave(wave, MoveId(0), limit).await.unwrap();
     till.close("failures of a wave").await.1
+}
+
+/// What it costs to clear away so many rows that are over, 500 at a time, where so many devices have something that was imported.
+async fn clearing_cost(house: &House, over: usize, imported: usize) -> usize {
+    let org = house.org().await;
+    let keep = IdentitySettings {
+        retention_days: Some(1),
+        owner_days: Some(30),
+        ..IdentitySettings::default()
+    };
+    org.set_identities(keep).await.unwrap();
+    // The first round only sets the time of the next.
+    house.settle().await;
+    let (id, now) = (org.organisation().id, house.mdm.now());
+    let mut batch = Batch::new();
+    for _ in 0..over {
+        let (job, key) = (HandOffId(house.next_id()), SecretId(house.next_id()));
+        let mut job = HandOff::new((id, job), "Old", (vec![1], key), (now, now), "Anna");
+        job.state = HandOffState::Closed {
+            at: now,
+            by: "Anna".to_owned(),
+        };
+        batch.put(job);
+    }
+    for _ in 0..imported {
+        batch.put(OriginalFacts::new(id, DeviceId(house.next_id())));
+    }
+    house.mdm.store().commit(batch).await.unwrap();
+    house.clock.advance(Duration::from_hours(3 * 24));
+    let till = Till::open(house).await;
+    house.settle().await;
+    let (_, statements, _) = till.close("clearing away").await;
+    let left = org.hand_offs(HandOffId(0), 10).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    statements
 }
 
 #[tokio::test]
@@ -256,8 +330,16 @@ async fn a_message_costs_one_read_and_at_most_one_commit() {
     );
     // A page of members costs the same however many of them there are.
     let house = House::new().await;
-    let few = failures_cost(&house, 10).await;
-    assert_eq!(failures_cost(&house, 300).await, few);
+    let few = failures_cost(&house, 10, false).await;
+    assert_eq!(failures_cost(&house, 300, false).await, few);
+    // And so does one of members that have enrolled: two statements more, whose set-ups and channels they are.
+    assert_eq!(failures_cost(&house, 10, true).await, few + 2);
+    assert_eq!(failures_cost(&house, 300, true).await, few + 2);
+    // What was imported is gone through once, and costs the same however many pieces of other rows went before.
+    let cost = async |over, imported| clearing_cost(&House::new().await, over, imported).await;
+    let alone = cost(0, 1_100).await - cost(0, 0).await;
+    assert!(alone > 0, "nothing was gone through");
+    assert_eq!(cost(1_200, 1_100).await, cost(1_200, 0).await + alone);
     let Some(server) = TestPostgres::find().await else {
         return;
     };

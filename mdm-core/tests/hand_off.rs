@@ -17,7 +17,7 @@ use mdm_core::ids::{AuditId, DeviceId, HandOffId, HandOffPartId, SecretId, Seria
 use mdm_core::original::{OriginalApp, OriginalNetwork, Said};
 use mdm_core::sealed::SealedSecret;
 use mdm_core::secret::{Secret, SecretKind};
-use mdm_core::service::{HandOffView, Org, Revealed};
+use mdm_core::service::{HandOffView, IdentitySettings, Org, Revealed};
 use mdm_core::store::testing::{FailingStore, Moment};
 use mdm_core::store::{Batch, SqliteStore};
 use service_house::{House, START};
@@ -256,6 +256,30 @@ async fn a_job_is_used_once_and_its_key_is_destroyed() {
 }
 
 #[tokio::test]
+async fn of_two_imports_at_once_one_hears_that_the_job_was_used() {
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    let signer = signer();
+    // The second one comes a little later each time: also when the first has just destroyed the key.
+    for pause in 0..24 {
+        let job = job(&org, &signer).await;
+        let bundle = bundle_for(&job, &signer, &[told(0)]);
+        let late = async {
+            tokio::time::sleep(Duration::from_micros(pause * 250)).await;
+            org.import_hand_off(job.id, bundle.clone()).await
+        };
+        let (one, two) = tokio::join!(org.import_hand_off(job.id, bundle.clone()), late);
+        let refused = match (one, two) {
+            (Ok(_), Err(refused)) | (Err(refused), Ok(_)) => refused,
+            both => panic!("{both:?}"),
+        };
+        assert!(matches!(refused, Error::Precondition(_)), "{refused}");
+        let state = org.hand_off(job.id).await.unwrap().state;
+        assert!(matches!(state, HandOffState::Imported { .. }), "{state:?}");
+    }
+}
+
+#[tokio::test]
 async fn hostile_bundles_are_refused_by_name_and_leave_the_job_as_it_was() {
     let house = House::new().await;
     let org = fleet(&house, 2).await;
@@ -326,6 +350,14 @@ async fn a_bundle_that_is_sealed_to_two_jobs_is_taken_for_one() {
     let org = fleet(&house, 1).await;
     let signer = signer();
     let (one, two) = (job(&org, &signer).await, job(&org, &signer).await);
+    let bundle = sealed_to_both(&one, &two, &signer);
+    org.import_hand_off(one.id, bundle.clone()).await.unwrap();
+    let said = why(&org, two.id, &bundle).await;
+    assert!(said.contains("was taken for job"), "{said}");
+}
+
+/// A bundle that names no job, sealed to two.
+fn sealed_to_both(one: &HandOffView, two: &HandOffView, signer: &KeyPair) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     std::fs::write(at.join("one.pem"), &one.certificate).unwrap();
@@ -362,10 +394,55 @@ async fn a_bundle_that_is_sealed_to_two_jobs_is_taken_for_one() {
         ],
         at,
     );
-    let bundle = std::fs::read(at.join("bundle")).unwrap();
+    std::fs::read(at.join("bundle")).unwrap()
+}
+
+#[tokio::test]
+async fn a_used_job_is_cleared_away_once_no_other_can_open_its_bundle() {
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    let keep = IdentitySettings {
+        retention_days: Some(1),
+        ..IdentitySettings::default()
+    };
+    org.set_identities(keep).await.unwrap();
+    let signer = signer();
+    let by = sha256(&signer.certificate);
+    let mut jobs = Vec::new();
+    for _ in 0..2 {
+        let made = org.new_hand_off("Old", START + 90 * DAY, Some(&by)).await;
+        jobs.push(made.unwrap());
+    }
+    let (one, two) = (&jobs[0], &jobs[1]);
+    let bundle = sealed_to_both(one, two, &signer);
     org.import_hand_off(one.id, bundle.clone()).await.unwrap();
+    let left = async || {
+        house.settle().await;
+        let jobs = org.hand_offs(HandOffId(0), 10).await.unwrap();
+        jobs.iter().map(|job| job.id).collect::<Vec<_>>()
+    };
+    house.settle().await;
+    house.clock.advance(89 * DAY);
+    // Kept for a day only, and still there: the other key opens the same bundle.
+    assert_eq!(left().await, [one.id, two.id]);
     let said = why(&org, two.id, &bundle).await;
     assert!(said.contains("was taken for job"), "{said}");
+    house.clock.advance(3 * DAY);
+    // The other one has expired, and its key is destroyed.
+    assert_eq!(left().await, [two.id]);
+    let said = why(&org, two.id, &bundle).await;
+    assert!(said.contains("was closed by"), "{said}");
+    let (store, own) = (house.mdm.store(), org.organisation().id);
+    let row = store.hand_off(own, two.id).await.unwrap().unwrap();
+    let key = store.secret(own, row.key).await.unwrap().unwrap();
+    assert!(key.sealed.0.is_empty() && key.destroyed.is_some());
+    let said = why(&org, one.id, &bundle).await;
+    assert!(said.contains("no such job"), "{said}");
+    let parts = store.hand_off_parts(own, one.id, HandOffPartId(0), 10);
+    assert_eq!(parts.await.unwrap(), Vec::new());
+    // Nobody could ever open it again: that a job has one key, destroyed with it, is what keeps it so.
+    house.clock.advance(2 * DAY);
+    assert_eq!(left().await, Vec::new());
 }
 
 #[tokio::test]

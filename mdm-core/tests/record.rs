@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use mdm_core::audit::AuditEntry;
 use mdm_core::audit_seal::Checkpoint;
-use mdm_core::ids::{AuditId, AuditSealId, OrganisationId, ServerId};
+use mdm_core::ids::{AuditId, AuditSealId, IdSource, OrganisationId, ServerId};
 use mdm_core::service::{Org, ProjectChange};
-use mdm_core::store::testing::TestPostgres;
-use mdm_core::store::{Batch, PostgresOptions, PostgresStore};
+use mdm_core::store::testing::{FailingStore, Moment, TestPostgres};
+use mdm_core::store::{Batch, PostgresOptions, PostgresStore, SqliteStore, Store};
 use serde_json::json;
 use service_house::House;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -43,14 +43,25 @@ impl Base {
             return Place { house, url: None };
         };
         let url = server.database().await;
-        let mut options = PostgresOptions::default();
-        options.accept_lost_commits = true;
-        let store = PostgresStore::connect(&url, options).await.unwrap();
         Place {
-            house: House::over_store(Arc::new(store)).await,
+            house: House::over_store(Arc::new(connected(&url).await)).await,
             url: Some(url),
         }
     }
+
+    /// A store without a house.
+    async fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Sqlite => Arc::new(SqliteStore::in_memory().await.unwrap()),
+            Self::Postgres(server) => Arc::new(connected(&server.database().await).await),
+        }
+    }
+}
+
+async fn connected(url: &str) -> PostgresStore {
+    let mut options = PostgresOptions::default();
+    options.accept_lost_commits = true;
+    PostgresStore::connect(url, options).await.unwrap()
 }
 
 impl Place {
@@ -107,6 +118,8 @@ on_both! {
     an_end_that_was_cut_off_after_something_left_is_found_without_what_left
     a_checkpoint_is_checked_first
     a_clock_that_was_set_back_keeps_nothing_from_being_sealed
+    what_was_held_back_is_decided_again_and_the_record_stays_good
+    a_line_that_was_decided_minutes_before_its_commit_is_not_late
 }
 
 /// Lets a minute pass, so that the worker seals.
@@ -395,4 +408,63 @@ async fn a_clock_that_was_set_back_keeps_nothing_from_being_sealed(base: &Base) 
         Vec::new(),
         "what leaves has everything sealed"
     );
+}
+
+async fn what_was_held_back_is_decided_again_and_the_record_stays_good(base: &Base) {
+    let store = FailingStore::new(base.store().await, 0, Moment::Before);
+    let house = House::over_store(Arc::new(store.clone())).await;
+    let org = house.org().await.acting_for("Anna");
+    minute(&house).await;
+    act(&house, &org, 0).await;
+    minute(&house).await;
+    let before = store.commits();
+    act(&house, &org, 1).await;
+    let usual = store.commits() - before;
+    store.hold_back(1);
+    act(&house, &org, 2).await;
+    // Refused once, and decided again.
+    assert_eq!(store.commits(), before + 2 * usual + 1);
+    for _ in 0..4 {
+        minute(&house).await;
+    }
+    let report = org.verify_record(None).await.unwrap();
+    assert_eq!(report.chain.broken, Vec::<String>::new());
+    assert_eq!((report.chain.unsealed, report.chain.late), (0, 0));
+    let entries = house
+        .mdm
+        .store()
+        .audit(org.organisation().id, AuditId(0), 1000)
+        .await
+        .unwrap();
+    let made = entries.iter().filter(|line| line.what == "project.new");
+    assert_eq!(made.count(), 3, "{entries:?}");
+}
+
+async fn a_line_that_was_decided_minutes_before_its_commit_is_not_late(base: &Base) {
+    let (house, org, _) = sealed(base).await;
+    let (store, id) = (house.mdm.store(), org.organisation().id);
+    let decided = house.mdm.now();
+    let drawn = AuditId(IdSource::floor(decided));
+    let slow = AuditEntry::new(id, drawn, decided, "Anna", "slow.act", None, json!({}));
+    // Meanwhile others have written, and the record is sealed past it.
+    for n in 3..6 {
+        act(&house, &org, n).await;
+        minute(&house).await;
+    }
+    let newest = store.newest_audit_seals(id, 1).await.unwrap().remove(0);
+    let mut batch = Batch::new();
+    batch.put(slow);
+    store.commit(batch).await.unwrap();
+    for _ in 0..4 {
+        minute(&house).await;
+    }
+    let report = org.verify_record(None).await.unwrap();
+    assert_eq!(report.chain.broken, Vec::<String>::new());
+    assert_eq!((report.chain.unsealed, report.chain.late), (0, 0));
+    let entries = store.audit(id, AuditId(0), 1000).await.unwrap();
+    let slow = entries.iter().find(|line| line.what == "slow.act");
+    let slow = slow.unwrap();
+    assert_eq!(slow.at, decided, "what was decided when stays what it was");
+    let sealed = newest.entries.iter().map(|(id, _)| *id).max();
+    assert!(Some(slow.id) > sealed, "{slow:?}");
 }

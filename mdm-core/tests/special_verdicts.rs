@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use mdm_core::clock::Timestamp;
 use mdm_core::device::{Device, MigrationStatus, OrgReading, Platform};
-use mdm_core::ids::RunbookId;
+use mdm_core::error::Error;
+use mdm_core::ids::{RunbookId, ServerId, WaveId};
 use mdm_core::migration::{
     AppAction, AppPlan, MoveState, PinnedRunbook, SetUp, SetUpEnd, SetUpState, StepId, Variant,
     VerdictKind,
 };
 use mdm_core::store::Batch;
+use mdm_core::wave::{Wave, WaveState};
 use service_house::{Gadget, House, START, command, set_up};
 
 const IDLE: &str = "<key>Status</key><string>Idle</string>";
@@ -178,7 +180,38 @@ async fn a_migration_that_nobody_planned_here_gets_the_runbook_that_people_have_
         plan,
         PinnedRunbook::standard(Platform::Ios, Variant::Ordinary)
     );
+    // What goes by it keeps it; what was set up by it does not need it any more.
+    let remove = async || house.org().await.remove_runbook("Phones").await;
+    let refused = remove().await.unwrap_err().to_string();
+    assert!(refused.contains("which nobody planned"), "{refused}");
     choose(Platform::Ios, None).await.unwrap();
+    let mut wave = Wave::draft(
+        house.org,
+        WaveId(7),
+        "pilot",
+        ServerId(1),
+        BTreeMap::from([(Platform::Ios, kept)]),
+        START,
+    );
+    let mut batch = Batch::new();
+    batch.put(wave.clone());
+    house.mdm.store().commit(batch).await.unwrap();
+    let refused = remove().await.unwrap_err().to_string();
+    assert!(refused.contains("the wave pilot has it"), "{refused}");
+    (wave.version, wave.state) = (1, WaveState::Closed { at: START });
+    let mut batch = Batch::new();
+    batch.put(wave);
+    house.mdm.store().commit(batch).await.unwrap();
+    assert_eq!(remove().await.unwrap().name, "phones");
+    assert!(house.org().await.kept_runbooks().await.unwrap().is_empty());
+    let gone = choose(Platform::Ios, Some("phones")).await.unwrap_err();
+    assert!(
+        gone.to_string().contains("no runbook of this name"),
+        "{gone}"
+    );
+    assert!(matches!(remove().await, Err(Error::NotFound(_))));
+    let pinned = house.mdm.store().runbook(house.org, kept).await.unwrap();
+    assert!(pinned.is_some(), "what was set up by it is told by it");
     let (_, plan) = of("C02LATER", Some(START + DAY), true).await;
     assert_eq!(
         plan,

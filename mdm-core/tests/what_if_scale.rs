@@ -1,14 +1,15 @@
-//! A look at a few devices reads what concerns them: however large the waves of other services are, it costs no more statements.
+//! A look at a few devices reads what concerns them: however large the waves of other services are, it costs no more statements, and
+//! neither does a word by which a step knows other devices.
 
 mod service_house;
 mod statements;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mdm_core::device::{Device, OrgReading, Platform};
 use mdm_core::ids::{DeviceId, Serial};
-use mdm_core::migration::{PinnedRunbook, Variant};
+use mdm_core::migration::{PinnedRunbook, StepId, Variant};
 use mdm_core::service::{Dates, Detail, Org, ProjectChange, Question};
 use mdm_core::store::Batch;
 use mdm_core::wave::Preset;
@@ -44,7 +45,14 @@ async fn at(house: &House, service: &str, numbers: std::ops::Range<usize>) {
 
 /// How many statements a look at one device costs.
 async fn cost(house: &House, org: &Org, n: usize) -> usize {
-    let runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    cost_with(house, org, n, &BTreeSet::new()).await
+}
+
+/// The same with a step that is only for devices that are known by these words.
+async fn cost_with(house: &House, org: &Org, n: usize, only: &BTreeSet<String>) -> usize {
+    let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    let step = runbook.steps.iter_mut().find(|s| s.id == StepId::Trust);
+    step.unwrap().only.clone_from(only);
     let question = Question {
         serials: vec![serial(n)],
         destination: house.server,
@@ -67,6 +75,16 @@ async fn a_look_at_one_device_reads_no_wave_that_does_not_concern_it() {
     at(&house, "OTHERS", MEMBERS + 1..MEMBERS + 2).await;
     let before = cost(&house, &org, MEMBERS + 1).await;
     assert!(before > 0, "nothing is counted");
+    // A step is for the first device, and for others: one page of devices tells that. For one that nobody is known by it takes all.
+    let first = BTreeSet::from(["first".to_owned()]);
+    org.tag_devices(&[serial(0)], &first, &BTreeSet::new())
+        .await
+        .unwrap();
+    let one = cost_with(&house, &org, MEMBERS + 1, &first).await;
+    assert!(one <= before + 2, "{one} statements, {before} without");
+    let nobodys = BTreeSet::from(["frist".to_owned()]);
+    let all = cost_with(&house, &org, MEMBERS + 1, &nobodys).await;
+    assert!(all >= one + 3, "{all} statements, {one} for the first");
 
     let change = ProjectChange {
         originals: Some(["THEIRS".to_owned()].into()),

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 
 use crate::config::Config;
-use crate::walls::{Refused, Walls, host_and_port};
+use crate::walls::{self, Refused, Walls, host_and_port};
 
 /// Longest time for a whole exchange; a message that is being sent is left alone for longer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -68,7 +68,8 @@ impl Carrier {
         let refused = |why: &str| PortError::Refused(why.to_owned());
         let host = host_of(&uri).ok_or_else(|| refused("the address has no host"))?;
         let secure = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let port = walls::port(&uri, if secure { 443 } else { 80 })
+            .ok_or_else(|| refused("the address names a port that cannot be"))?;
         let stream = self.connect(&host, port, secure).await?;
         let mut request = Request::builder()
             .method(Method::POST)

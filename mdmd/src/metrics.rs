@@ -340,7 +340,10 @@ impl Figures {
                 walk.organisations += 1;
                 walk.endings.extend(ends(organisation, now));
                 for location in readable(store.locations(organisation.id).await)? {
-                    let end = location.token_expires;
+                    // Nobody waits for the end of a token that is destroyed.
+                    let end = location
+                        .token_expires
+                        .filter(|_| location.removed.is_none());
                     walk.endings
                         .extend(end.map(|end| ending("content_token", organisation, end, now)));
                 }

@@ -28,7 +28,7 @@ use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::walls::{Walls, host_and_port};
+use crate::walls::{self, Walls, host_and_port};
 
 /// No step of a look takes longer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,8 +40,20 @@ const CLOCK: i64 = 60;
 /// The most bytes of an answer that are read.
 const LARGEST: usize = 64 * 1024;
 
+/// What is said of an address whose port is none.
+const NO_PORT: &str = "names a port that cannot be: those are 1 to 65535";
+
 /// How the answer of a device's door begins that is asked with another method than its own: so it is known as ours.
 const OURS: &[u8] = b"method: ";
+/// How a door of ours begins where it has nothing: that may be another one's.
+const NOTHING: &[u8] = b"path: nothing is here";
+/// What is wrong with such an address.
+pub(crate) const NOTHING_THERE: &str =
+    "answers with 404: a door of mdmd that has nothing at this path";
+/// What the doors of identities say of a code that no organisation has.
+const NO_ORGANISATION: &str = "no such organisation";
+/// What the ACME server of an organisation says whose identities others issue.
+const ISSUED_ELSEWHERE: &str = "gets its identities elsewhere";
 
 /// By whose authorities a chain is judged.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,12 +74,14 @@ enum Whose<'a> {
 /// What a good answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// Any answer of HTTP.
+    /// Any answer of HTTP, but that there is nothing where something was named.
     Any,
     /// That of a door of ours that takes no GET.
     Refusal,
     /// A good one.
     Good,
+    /// A good one, or ours that identities come from elsewhere: whoever asks knows no more than the organisation's address.
+    GoodOrElsewhere,
     /// A good one, also without TLS: then nothing can be said of chain and clock.
     Elsewhere,
 }
@@ -178,7 +192,8 @@ async fn fill(seen: &mut Endpoint, anchors: &[Der], wanted: Wanted) -> anyhow::R
     // An address of version 6 stands in brackets.
     let name = host.trim_start_matches('[').trim_end_matches(']');
     if wanted == Wanted::Elsewhere && uri.scheme_str() == Some("http") {
-        let stream = dial(name, uri.port_u16().unwrap_or(80), Whose::Ours).await?;
+        let port = walls::port(&uri, 80).context(NO_PORT)?;
+        let stream = dial(name, port, Whose::Ours).await?;
         return is_good(wanted, &ask(stream, &uri, &host, LARGEST).await?);
     }
     let answered = reach(seen, &uri, anchors, Whose::Ours, LARGEST).await?;
@@ -200,7 +215,7 @@ async fn reach(
     let host = uri.host().context("names no host")?.to_owned();
     let name = host.trim_start_matches('[').trim_end_matches(']');
     anyhow::ensure!(uri.scheme_str() == Some("https"), "is not https");
-    let port = uri.port_u16().unwrap_or(443);
+    let port = walls::port(uri, 443).context(NO_PORT)?;
     let stream = connect(name, port, whose).await?;
     let mut problem = None;
     for trust in [Trust::System, Trust::Anchors] {
@@ -241,15 +256,30 @@ async fn reach(
 fn is_good(wanted: Wanted, answered: &Answered) -> anyhow::Result<()> {
     let status = answered.status;
     match wanted {
-        Wanted::Any => Ok(()),
-        Wanted::Good | Wanted::Elsewhere if (200..300).contains(&status) => Ok(()),
+        // Where no place is named nothing need be.
+        Wanted::Any if status != 404 || answered.whole => Ok(()),
+        Wanted::Good | Wanted::GoodOrElsewhere | Wanted::Elsewhere
+            if (200..300).contains(&status) =>
+        {
+            Ok(())
+        }
+        Wanted::GoodOrElsewhere
+            if status == 400
+                && String::from_utf8_lossy(&answered.says).contains(ISSUED_ELSEWHERE) =>
+        {
+            Ok(())
+        }
         Wanted::Elsewhere => Err(anyhow!(
             "answers with {status}: devices get no identity there"
         )),
         Wanted::Refusal if status == 400 && answered.says.starts_with(OURS) => Ok(()),
+        _ if status == 404 && answered.says.starts_with(NOTHING) => Err(anyhow!(NOTHING_THERE)),
         _ if status == 404 => Err(anyhow!(
-            "answers with 404: another server, a proxy that changes paths, or another organisation's code"
+            "answers with 404: another server, or a proxy that changes paths"
         )),
+        _ if status == 400 && String::from_utf8_lossy(&answered.says).contains(NO_ORGANISATION) => {
+            Err(anyhow!("answers that no organisation has this code"))
+        }
         _ => Err(anyhow!(
             "answers with {status}, which this server does not say there"
         )),
@@ -348,6 +378,8 @@ fn end_of(certificate: &X509Ref) -> Option<ChainEnd> {
 
 struct Answered {
     status: u16,
+    /// The server was asked as a whole, and for nothing on it.
+    whole: bool,
     ahead: Option<i64>,
     /// Its body.
     says: Vec<u8>,
@@ -360,6 +392,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+    let whole = uri.path() == "/";
     let host = match host_and_port(uri) {
         "" => host.to_owned(),
         told => told.to_owned(),
@@ -381,6 +414,7 @@ where
         driver.abort();
         Ok::<_, anyhow::Error>(Answered {
             status,
+            whole,
             ahead,
             says,
             cut,
@@ -394,16 +428,92 @@ where
 
 /// How many seconds a `Date` is ahead of the clock here.
 fn clock_ahead(date: &str) -> Option<i64> {
+    let here: Timestamp = SystemClock.now();
+    Some(moment(date)? - here.as_secs())
+}
+
+/// The seconds of a `Date`.
+pub(crate) fn moment(date: &str) -> Option<i64> {
     // The old name of the zone stands in HTTP.
     let date = date.replace("GMT", "+0000");
     let said = OffsetDateTime::parse(&date, &Rfc2822).ok()?;
-    let here: Timestamp = SystemClock.now();
-    Some(said.unix_timestamp() - here.as_secs())
+    Some(said.unix_timestamp())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn that_nothing_is_there_is_no_answer_of_what_was_named() {
+        let answered = |status: u16, whole: bool| Answered {
+            status,
+            whole,
+            ahead: None,
+            says: Vec::new(),
+            cut: false,
+        };
+        for (status, whole, good) in [
+            (404, false, false),
+            (404, true, true),
+            (401, false, true),
+            (200, false, true),
+        ] {
+            let found = is_good(Wanted::Any, &answered(status, whole));
+            assert_eq!(found.is_ok(), good, "{status} {whole}: {found:?}");
+        }
+        let found = is_good(Wanted::Good, &answered(404, true));
+        assert!(found.is_err());
+    }
+
+    #[test]
+    fn that_identities_come_from_elsewhere_is_an_answer_where_nobody_knows_better() {
+        let answered = |status: u16, says: &str| Answered {
+            status,
+            whole: false,
+            ahead: None,
+            says: says.as_bytes().to_vec(),
+            cut: false,
+        };
+        let ours = r#"{"detail":"this organisation gets its identities elsewhere"}"#;
+        for (wanted, status, says, good) in [
+            (Wanted::GoodOrElsewhere, 200, "{}", true),
+            (Wanted::GoodOrElsewhere, 400, ours, true),
+            (Wanted::GoodOrElsewhere, 400, "no", false),
+            (Wanted::GoodOrElsewhere, 404, ours, false),
+            (Wanted::Good, 400, ours, false),
+        ] {
+            let found = is_good(wanted, &answered(status, says));
+            assert_eq!(found.is_ok(), good, "{wanted:?} {status} {says}");
+        }
+    }
+
+    #[test]
+    fn what_is_at_another_door_of_ours_is_told_from_another_server() {
+        let why = |wanted: Wanted, status: u16, says: &str| {
+            let answered = Answered {
+                status,
+                whole: false,
+                ahead: None,
+                says: says.as_bytes().to_vec(),
+                cut: false,
+            };
+            is_good(wanted, &answered).unwrap_err().to_string()
+        };
+        for wanted in [Wanted::Refusal, Wanted::Good, Wanted::GoodOrElsewhere] {
+            let ours = why(wanted, 404, "path: nothing is here\n");
+            assert_eq!(ours, NOTHING_THERE, "{wanted:?}");
+            let others = why(wanted, 404, "Not Found");
+            assert!(others.contains("another server"), "{wanted:?}: {others}");
+        }
+        for says in [
+            "no such organisation\n",
+            r#"{"detail":"no such organisation"}"#,
+        ] {
+            let unknown = why(Wanted::GoodOrElsewhere, 400, says);
+            assert_eq!(unknown, "answers that no organisation has this code");
+        }
+    }
 
     #[test]
     fn the_clock_of_an_answer_is_read() {

@@ -93,6 +93,17 @@ pub(crate) fn host_and_port(uri: &Uri) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, at)| at)
 }
 
+/// The port that an address names, `otherwise` where it names none. `None` where none can be what stands there: the one that is
+/// meant by default would be another address.
+pub(crate) fn port(uri: &Uri, otherwise: u16) -> Option<u16> {
+    let named = host_and_port(uri).rsplit_once(':').map(|(_, port)| port);
+    // Those within brackets are of an address of version 6.
+    match named.filter(|port| !port.ends_with(']')) {
+        None | Some("") => Some(otherwise),
+        Some(port) => port.parse().ok().filter(|port| *port > 0),
+    }
+}
+
 /// Whether an address is one of the public internet.
 ///
 /// <https://www.iana.org/assignments/iana-ipv4-special-registry>,
@@ -222,6 +233,24 @@ mod tests {
         ] {
             let uri: Uri = url.parse().unwrap();
             assert_eq!(host_and_port(&uri), says);
+        }
+    }
+
+    #[test]
+    fn a_port_that_cannot_be_is_never_the_one_that_is_meant_by_default() {
+        for (url, leads_to) in [
+            ("https://files.example.com/a", Some(443)),
+            ("https://files.example.com:8443/a", Some(8443)),
+            ("https://files.example.com:65535/a", Some(65535)),
+            ("https://[::1]/a", Some(443)),
+            ("https://[::1]:8443/a", Some(8443)),
+            ("https://files.example.com:65536/a", None),
+            ("https://files.example.com:84430/a", None),
+            ("https://[::1]:84430/a", None),
+            ("https://files.example.com:0/a", None),
+        ] {
+            let uri: Uri = url.parse().unwrap();
+            assert_eq!(port(&uri, 443), leads_to, "{url}");
         }
     }
 }

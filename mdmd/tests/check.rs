@@ -170,3 +170,35 @@ async fn a_fleet_is_looked_at_before_anything_is_asked_of_apple() {
         .await;
     assert_eq!(ended.exit, 2, "{}", ended.err);
 }
+
+/// The server goes to addresses that a list names at the word of a planner, and not of the help desk.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_help_desk_sends_the_server_nowhere() {
+    let town = Town::found(4).await;
+    town.furnish().await;
+    town.json(&["inventory", "pull"]).await;
+    // What they have is known: all of them have the app, whose manifest is to be looked at.
+    let mut file = "serial,bundle id\n".to_owned();
+    for serial in town.serials() {
+        writeln!(file, "{serial},com.acme.own").unwrap();
+    }
+    let export = town.file("own.csv", &file);
+    town.json(&["apps", "import", &export, "--from", "The old MDM"])
+        .await;
+    let url = "https://elsewhere.invalid/app.plist";
+    let mut content = town.json(&["runbook", "show", "ios"]).await;
+    content["apps"] = serde_json::json!([
+        { "bundle_id": "com.acme.own", "store_id": null, "manifest_url": url, "action": "install" },
+    ]);
+    let file = town.file("own.json", content.to_string());
+    let runbook = format!("ios={file}");
+    for (role, goes) in [("helpdesk", false), ("planner", true)] {
+        let token = town.token(role, role, &[]).await;
+        let check = ["check", "--all", "--json", "--runbook", &runbook];
+        let ended = town.mdmd_by(&token, &check).await;
+        let said = format!("{}\n{}", ended.out, ended.err);
+        assert!(said.contains("apps.manifest"), "{role}: {said}");
+        let waits = said.contains("before a planner asks");
+        assert_eq!(waits, !goes, "{role}: {said}");
+    }
+}

@@ -372,6 +372,81 @@ fn a_command_that_only_looks_makes_nothing() {
     assert!(!data.join("mdmd.sqlite").exists());
 }
 
+/// A directory that nobody may look into is not one that has to be made.
+#[test]
+fn a_data_directory_that_cannot_be_looked_at_is_not_called_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("mdmd.toml");
+    std::fs::write(&config, "").unwrap();
+    // Rights hold root back from nothing: a link that leads to itself holds everybody.
+    let around = directory.path().join("around");
+    std::os::unix::fs::symlink(&around, &around).unwrap();
+    let config = config.to_str().unwrap();
+    let (exit, said) = fails(&around, &["--config", config, "device", "list"]);
+    assert_eq!(exit, 3, "{said}");
+    assert!(said.contains("cannot be looked at"), "{said}");
+    assert!(!said.contains("mdmd init"), "{said}");
+    let none = directory.path().join("none");
+    let (exit, said) = fails(&none, &["--config", config, "device", "list"]);
+    assert_eq!(exit, 3, "{said}");
+    assert!(said.contains("mdmd init"), "{said}");
+}
+
+/// A row that cannot be read breaks the first reading of a report off: what is shown, or is in the file, is the second one alone.
+#[test]
+fn a_report_of_a_stopped_directory_is_whole_but_for_rows_that_cannot_be_read() {
+    use mdm_core::device::Device;
+    use mdm_core::ids::{DeviceId, EnrollmentId, OrganisationId, Serial};
+    use mdm_core::store::{Batch, OrganisationStore as _, SqliteStore, Store as _};
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    done(&data, &["init"]);
+    let database = data.join("mdmd.sqlite");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(&database).await.unwrap();
+        let all = store.organisations(OrganisationId(0), 1).await.unwrap();
+        let mut batch = Batch::new();
+        for (id, serial) in [(1, "C02WHOLE1"), (2, "C02SPOILT"), (3, "C02WHOLE3")] {
+            let serial = Serial::parse(serial).unwrap();
+            let mut device = Device::new(all[0].id, DeviceId(id), serial);
+            device.enrollment = Some(EnrollmentId(id));
+            batch.put(device);
+        }
+        store.commit(batch).await.unwrap();
+        store.close().await.unwrap();
+    });
+    // As a disk does it: a byte of the row's text is another one, wherever a page has it.
+    let mut bytes = std::fs::read(&database).unwrap();
+    let text = br#""C02SPOILT""#;
+    let places: Vec<usize> = (0..bytes.len() - text.len())
+        .filter(|at| bytes[*at..].starts_with(text))
+        .collect();
+    assert!(!places.is_empty(), "the row is written otherwise");
+    for at in places {
+        bytes[at] = b'x';
+    }
+    std::fs::write(&database, bytes).unwrap();
+    let shown = done(&data, &["report", "unheard"]);
+    let as_json = done(&data, &["report", "unheard", "--format", "json"]);
+    let file = directory.path().join("unheard.txt");
+    let out = file.to_str().unwrap();
+    done(&data, &["report", "unheard", "--out", out]);
+    let written = std::fs::read_to_string(&file).unwrap();
+    for report in [shown, as_json, written] {
+        for (text, times) in [("C02WHOLE1", 1), ("C02WHOLE3", 1), ("C02SPOILT", 0)] {
+            assert_eq!(report.matches(text).count(), times, "{text}: {report}");
+        }
+        assert!(report.contains("devices.doc"), "{report}");
+    }
+    // Another trouble is told as it is: there is no such wave.
+    let none = directory.path().join("none.csv");
+    let out = none.to_str().unwrap();
+    let (exit, said) = fails(&data, &["report", "wave", "--wave", "7", "--out", out]);
+    assert_eq!(exit, 3, "{said}");
+    assert!(!none.exists());
+}
+
 #[test]
 fn a_wrong_configuration_ends_with_2_and_every_name() {
     let directory = tempfile::tempdir().unwrap();

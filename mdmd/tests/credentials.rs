@@ -3,9 +3,14 @@
 
 mod town;
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
-use mdm_core::ids::{OrganisationId, Serial, ServerId};
+use mdm_core::ids::{OrganisationCode, OrganisationId, SecretId, Serial, ServerId, WaveId};
+use mdm_core::inventory::PullPhase;
+use mdm_core::organisation::TokenKey;
+use mdm_core::store::Batch;
+use mdm_core::wave::{Wave, WaveState};
 use mdmd::config::Duty;
 use serde_json::json;
 use town::Town;
@@ -67,6 +72,10 @@ async fn a_server_token_comes_in_for_its_certificate_only_and_is_renewed() {
         json!([]),
         "no key pair for a certificate that could not be written"
     );
+    // Nobody can write into this one, whoever they are.
+    town.ends("token|key|--out|/proc", 3, "/proc").await;
+    let status = town.json(&["token", "status"]).await;
+    assert_eq!(status["keys"], json!([]), "it looks before it makes");
     let first = town.token_file("first/of/many").await;
 
     // A second key pair: the token for the first one still opens.
@@ -284,6 +293,135 @@ async fn the_token_of_a_service_that_a_project_leaves_is_refused_with_any_word()
     assert!(!asked.err.contains("not for us"), "{}", asked.err);
     town.ends(&format!("{import}|--take-over"), 0, "Original MDM")
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_and_a_key_pair_without_a_token_can_be_taken_away() {
+    let town = Town::found(1).await;
+    town.furnish().await;
+    let (store, own) = (town.app.mdm.store(), org(&town).await);
+    let row = async || store.organisation(own).await.unwrap().unwrap();
+    let is_destroyed = async |key: SecretId| {
+        let kept = store.secret(own, key).await.unwrap().unwrap();
+        kept.destroyed.is_some() && kept.sealed.0.is_empty()
+    };
+
+    // A pair stays as long as a token of ours was made for it.
+    let spare = town.token_file("spare").await;
+    town.token_file("uploaded").await;
+    let keys = row().await.token_keys;
+    let key = keys[1].key;
+    let serials: Vec<String> = keys.iter().map(TokenKey::serial).collect();
+    let [used, unused, uploaded] = serials.as_slice() else {
+        panic!("{serials:?}");
+    };
+    // It goes by its serial number, which is shown whole, and not by a place in a list that closes up.
+    for serial in &serials {
+        town.ends("token|status", 0, serial).await;
+    }
+    let sure = |serial: &str| format!("token|remove-key|{serial}|--confirm|{serial}");
+    town.ends(&sure(used), 3, "Destination MDM was made for it")
+        .await;
+    town.ends(&sure("2"), 3, "no key pair with the serial number 2")
+        .await;
+    let word = format!("--confirm {unused} does it");
+    town.ends(&format!("token|remove-key|{unused}"), 3, &word)
+        .await;
+    let other = format!("token|remove-key|{unused}|--confirm|{uploaded}");
+    town.ends(&other, 2, "must be that of the key pair").await;
+    assert!(!is_destroyed(key).await);
+    let small = format!(
+        "token|remove-key|{}|--confirm|{unused}",
+        unused.to_lowercase()
+    );
+    town.ends(&small, 0, "is removed").await;
+    assert!(is_destroyed(key).await);
+    // The same line again destroys no other.
+    town.ends(&small, 3, "no key pair with the serial number")
+        .await;
+    let left: Vec<String> = row()
+        .await
+        .token_keys
+        .iter()
+        .map(TokenKey::serial)
+        .collect();
+    assert_eq!([used, uploaded], [&left[0], &left[1]]);
+    assert_eq!(left.len(), 2);
+    // The next certificate has a name of its own beside that of the pair that is gone.
+    let out = town.directory.path().join("spare");
+    let made = town
+        .json(&["token", "key", "--out", out.to_str().unwrap()])
+        .await;
+    let mut names: Vec<String> = std::fs::read_dir(&out)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let next = made["serial"].as_str().unwrap();
+    let mut wanted = [unused.as_str(), next].map(|serial| format!("server-token-{serial}.pem"));
+    wanted.sort();
+    assert_eq!(names, wanted);
+    let import = format!("token|import|{spare}");
+    town.ends(&import, 3, "made for another certificate").await;
+
+    // The key that another takes the place of is destroyed, and not only the last one.
+    let shown = town.world.apple().api_account();
+    let file = town.file("again.key", shown.private_key_pem.as_bytes());
+    let (id, name) = (&shown.client_id, &shown.key_id);
+    let add = format!("business|add|--client-id|{id}|--key-id|{name}|--key|{file}");
+    let first = row().await.api.unwrap();
+    assert!(!is_destroyed(first.key).await);
+    town.ends(&add, 0, "Destination MDM").await;
+    assert!(is_destroyed(first.key).await);
+
+    // The account goes by its name, and not while somebody waits for what it reads.
+    let account = row().await.api.unwrap();
+    assert!(!is_destroyed(account.key).await);
+    let remove = format!("business|remove|--confirm|{}", account.client_id);
+    let word = format!("--confirm {}", account.client_id);
+    town.ends("business|remove", 3, &word).await;
+    let other = "business|remove|--confirm|BUSINESSAPI.other";
+    town.ends(other, 2, "must be that of the account").await;
+    let put = async |state: WaveState| {
+        let at = town.app.mdm.now();
+        let known = store.wave(own, WaveId(7)).await.unwrap();
+        let new = || Wave::draft(own, WaveId(7), "pilot", ServerId(1), BTreeMap::new(), at);
+        let mut wave = known.unwrap_or_else(new);
+        wave.state = state;
+        let mut batch = Batch::new();
+        batch.put(wave);
+        store.commit(batch).await.unwrap();
+    };
+    let at = town.app.mdm.now();
+    put(WaveState::Submitted {
+        by: "Ada".to_owned(),
+        at,
+        digest: String::new(),
+    })
+    .await;
+    town.ends(&remove, 3, "the wave pilot is submitted").await;
+    assert!(!is_destroyed(account.key).await);
+    put(WaveState::Closed { at }).await;
+    // A reading that is under way ends with it.
+    let code = OrganisationCode::parse(&code(&town).await).unwrap();
+    let handle = town.app.mdm.organisation(&code).await.unwrap();
+    handle.start_pull().await.unwrap();
+    town.ends(&remove, 0, "is removed").await;
+    assert!(is_destroyed(account.key).await);
+    let read = handle.inventory().await.unwrap().unwrap();
+    assert_eq!((read.phase, read.wanted), (PullPhase::Idle, None));
+    let shown = town.json(&["business", "status"]).await;
+    assert_eq!(shown["client_id"], json!(null));
+    town.ends(&remove, 3, "there is no account").await;
+    town.ends("inventory|pull", 3, "mdmd business add").await;
+    let record = town.record().await;
+    for deed in ["api.removed", "token-key.removed"] {
+        let times = record.iter().filter(|(_, what)| what == deed).count();
+        assert_eq!(times, 1, "{deed}: {record:?}");
+    }
+    // It can come back, and everything is read again.
+    town.ends(&add, 0, "Destination MDM").await;
+    town.ends("inventory|pull", 0, "").await;
 }
 
 async fn org(town: &Town) -> OrganisationId {

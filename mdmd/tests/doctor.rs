@@ -64,6 +64,29 @@ async fn where_devices_get_their_identities_is_looked_at_whoever_issues_them() {
         assert!(name.contains(&there), "{name}");
         assert_eq!(state(&list, "SCEP at "), stands, "{list:#}");
     }
+    // Whoever looks at the whole from outside is not told that its ACME server were wrong: it issues nothing, and says so. Check-in has
+    // a listener of its own here.
+    let port = town.app.address(Duty::Enrol).unwrap().port();
+    let code = town.made["organisation"].as_str().unwrap();
+    let all = format!("https://localhost:{port}/mdm/{code}");
+    let probe = async |url: &str| {
+        let words = ["doctor", "--probe", url, "--anchors", authority, "--json"];
+        town.mdmd(&words).await.json()
+    };
+    let seen = probe(&all).await;
+    let rows = seen["endpoints"].as_array().unwrap().iter();
+    let states: Vec<_> = rows.map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!(
+        states,
+        ["absent", "answers", "answers", "answers"],
+        "{seen:#}"
+    );
+    assert_eq!(seen["wrong"], 0, "{seen:#}");
+    // A code that nobody has is no organisation that answers, and it shows where identities come from.
+    let seen = probe(&format!("https://localhost:{port}/mdm/aaaaaaaaaaaa")).await;
+    let rows = seen["endpoints"].as_array().unwrap().iter();
+    let states: Vec<_> = rows.map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["absent", "reached", "wrong", "wrong"], "{seen:#}");
 }
 
 /// A server that answers whoever asks what it can with this status; its address.
@@ -148,6 +171,8 @@ async fn the_checklist_says_what_is_missing_and_how_to_mend_it() {
         "organisation API",
         "server token of",
         "device list",
+        // As the answers of Apple's services show it.
+        "clock",
     ] {
         assert_eq!(state(&list, item), "done", "{item}: {list:#}");
     }
@@ -180,6 +205,21 @@ async fn the_checklist_says_what_is_missing_and_how_to_mend_it() {
         .await;
     assert_eq!(ended.exit, 0, "{}{}", ended.out, ended.err);
     let seen = &ended.json()["endpoints"][0];
+    // It says the same for a code that nobody has.
+    assert_eq!(seen["state"], "reached");
+    // The whole of an organisation, and a place where nothing is.
+    let enrol = town.app.address(Duty::Enrol).unwrap().port();
+    let all = format!("https://localhost:{enrol}/mdm/{code}");
+    let whole = town
+        .mdmd(&["doctor", "--probe", &all, "--anchors", anchors, "--json"])
+        .await
+        .json();
+    let stands = |name: &str| {
+        let rows = whole["endpoints"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["name"] == name);
+        row.unwrap_or_else(|| panic!("{name}: {whole:#}"))["problem"].is_null()
+    };
+    assert!(stands("SCEP") && stands("ACME"), "{whole:#}");
     assert_eq!(seen["trusted_by"], "anchor_certs");
     assert!(seen["ends"].is_string() && seen["clock_ahead"].as_i64().unwrap().abs() < 60);
     for (url, with, why) in [
@@ -188,6 +228,11 @@ async fn the_checklist_says_what_is_missing_and_how_to_mend_it() {
             &format!("https://localhost:{port}/mdm/{code}/else/checkin"),
             true,
             "404",
+        ),
+        (
+            &format!("https://localhost:{port}/nothing/here"),
+            true,
+            "answers with 404",
         ),
         ("https://localhost:1/x", true, "nothing answers"),
         ("https://no-such-name.invalid/", true, "cannot be looked up"),
@@ -202,7 +247,15 @@ async fn the_checklist_says_what_is_missing_and_how_to_mend_it() {
         assert!(ended.out.contains(why), "{url}: {}", ended.out);
     }
 
-    for url in ["notaurl", "https://", "mdm.example.com/x", "/mdm"] {
+    for url in [
+        "notaurl",
+        "https://",
+        "mdm.example.com/x",
+        "/mdm",
+        "https://localhost:99999/",
+        "https://localhost:84430/mdm/x",
+        "https://[::1]:0/",
+    ] {
         let ended = town.mdmd(&["doctor", "--probe", url]).await;
         assert_eq!(ended.exit, 2, "{url}: {}{}", ended.out, ended.err);
     }

@@ -183,3 +183,84 @@ async fn licences_come_in_with_their_token_and_are_given_and_taken_back_with_pro
     };
     assert!(record.iter().any(by), "{record:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_location_is_given_up_by_its_name_and_its_token_brings_it_back() {
+    let town = Town::found(1).await;
+    town.furnish().await;
+    let apple = town.world.apple();
+    apple.buy_licences(&LicenceSeed::app(APP, Some(2)));
+    town.json(&["inventory", "pull"]).await;
+    let token = town.file("content.vpptoken", apple.content_token());
+    let import = ["licences", "token", &token];
+    let taken = town.json(&import).await;
+    let number = taken["location"].as_str().unwrap().to_owned();
+    let refresh = ["licences", "list", "--refresh", &number];
+    let listed = town.json(&refresh).await;
+    let name = listed["locations"][0]["name"].as_str().unwrap().to_owned();
+
+    let remove = format!("licences|remove|{number}");
+    let confirmed = format!("{remove}|--confirm|{name}");
+    let word = format!("--confirm \"{name}\"");
+    town.ends(&remove, 3, &word).await;
+    town.ends(
+        &format!("{remove}|--confirm|nowhere"),
+        2,
+        "must be the name",
+    )
+    .await;
+    let other = format!("licences|remove|99|--confirm|{name}");
+    town.ends(&other, 3, "no location 99").await;
+    // Not while somebody counts on it.
+    let mut content = town.json(&["runbook", "show", "ios"]).await;
+    content["apps"] = json!([{
+        "bundle_id": "com.acme.notes", "store_id": APP.parse::<u64>().unwrap(), "manifest_url": null, "action": "install",
+    }]);
+    let file = town.file("apps.json", content.to_string());
+    let keep = format!("runbook|edit|apps|--platform|ios|--file|{file}");
+    town.ends(&keep, 0, "revision 1").await;
+    town.ends("project|new|Move|--runbook|ios=apps", 0, "is Move")
+        .await;
+    town.ends(&confirmed, 3, "the project Move wants licences")
+        .await;
+    town.ends("project|close|Move", 0, "").await;
+
+    let code = mdm_core::ids::OrganisationCode::parse(town.made["organisation"].as_str().unwrap());
+    let org = town.app.mdm.organisation(&code.unwrap()).await.unwrap();
+    let (store, own) = (town.app.mdm.store(), org.organisation().id);
+    let row = async || store.locations(own).await.unwrap().remove(0);
+    let is_destroyed = async |secret| {
+        let kept = store.secret(own, secret).await.unwrap().unwrap();
+        kept.destroyed.is_some() && kept.sealed.0.is_empty()
+    };
+    // The token that another takes the place of is destroyed, and not only the last one.
+    let first = row().await.token;
+    assert!(!is_destroyed(first).await);
+    assert_eq!(town.json(&import).await["location"], json!(number));
+    assert!(is_destroyed(first).await);
+    let secret = row().await.token;
+    assert!(!is_destroyed(secret).await);
+    town.json(&refresh).await;
+    town.ends(&confirmed, 0, "is removed").await;
+    assert!(is_destroyed(secret).await);
+    assert!(row().await.removed.is_some() && row().await.stock.is_empty());
+    let listed = town.json(&["licences", "list"]).await;
+    assert_eq!(listed["locations"], json!([]));
+    town.ends(&confirmed, 3, "no location").await;
+    let serial = &town.serials()[0];
+    let assign = format!("licences|assign|--app|{APP}|{serial}|--location|{number}");
+    town.ends(&assign, 3, "location").await;
+    assert_eq!(apple.licences_given(APP), 0);
+    let again = format!("licences|list|--refresh|{number}");
+    town.ends(&again, 3, "no such location").await;
+    let record = town.record().await;
+    let removed = record.iter().filter(|(_, what)| what == "location.removed");
+    assert_eq!(removed.count(), 1);
+
+    assert_eq!(town.json(&import).await["location"], json!(number));
+    let listed = town.json(&refresh).await;
+    assert_eq!(
+        listed["locations"][0]["stock"][0]["available"], 2,
+        "{listed}"
+    );
+}

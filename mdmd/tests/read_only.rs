@@ -121,6 +121,19 @@ fn what_cannot_be_written_can_be_looked_at_and_stays_as_it_is() {
         give(&data, [0o600, 0o700], nobody);
         std::fs::remove_file(&log).unwrap();
     }
+    // A file of somebody else's in a folder that can be written: no log is left there in which its owner could not write.
+    if is_root {
+        let database = data.join("mdmd.sqlite");
+        let open = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(&database, open).unwrap();
+        chown(&database, Some(0), Some(0)).unwrap();
+        let before = content(&data);
+        let (ended, said) = mdmd(&data, &["organisation", "list"], nobody).unwrap();
+        assert_eq!(ended, 0, "{said}");
+        assert!(said.contains("Test School"), "{said}");
+        assert_eq!(content(&data), before, "something was written");
+        give(&data, [0o600, 0o700], nobody);
+    }
     // A copy of it can be written.
     give(&data, [0o600, 0o700], nobody);
     let (ended, said) = mdmd(&data, &["report", "exceptions"], nobody).unwrap();

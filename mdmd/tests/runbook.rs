@@ -89,6 +89,58 @@ async fn a_runbook_is_edited_used_and_drifts() {
     let edits = record.iter().filter(|(_, what)| what == "runbook.edited");
     assert_eq!(edits.count(), 2);
 
+    // One that something goes by stays; the name of one that was removed is free, for another platform too.
+    for (name, exit, says) in [
+        ("field", 3, "the project Move has it"),
+        ("nobodys", 3, "no such runbook"),
+        ("..", 2, "is the name of nothing"),
+    ] {
+        town.ends(&format!("runbook|remove|{name}"), exit, says)
+            .await;
+    }
+    town.ends("project|close|Move", 0, "").await;
+    town.ends("runbook|remove|Field", 0, "field is removed")
+        .await;
+    town.ends("runbook|show|field", 3, "no such runbook").await;
+    town.ends("runbook|remove|field", 3, "no such runbook")
+        .await;
+    let list = town.json(&["runbook", "list"]).await;
+    assert_eq!(list["runbooks"], json!([]));
+    let anew = "runbook|edit|FIELD|--platform|macos|network.timeout=5m";
+    town.ends(anew, 0, "revision 3").await;
+    let list = town.json(&["runbook", "list"]).await;
+    let it = &list["runbooks"][0];
+    assert_eq!(
+        (&it["name"], &it["platform"]),
+        (&json!("FIELD"), &json!("macos"))
+    );
+    assert_eq!(it["removed"], serde_json::Value::Null);
+    let record = town.record().await;
+    let removed = record.iter().filter(|(_, what)| what == "runbook.removed");
+    assert_eq!(removed.count(), 1);
+
+    // A copy of the standard one is nobody's who has that, before it says something else and after.
+    let usual = town.json(&["runbook", "show", "ios"]).await;
+    let usual = town.file("usual.json", usual.to_string());
+    town.ends("project|new|Usual", 0, "is Usual").await;
+    let copy = format!("runbook|edit|copy|--platform|ios|--file|{usual}");
+    town.ends(&copy, 0, "revision 1").await;
+    for _ in 0..2 {
+        let list = town.json(&["runbook", "list"]).await;
+        let mut kept = list["runbooks"].as_array().unwrap().iter();
+        let copy = kept.find(|runbook| runbook["name"] == "copy").unwrap();
+        assert_eq!(copy["uses"], json!([]), "{list}");
+        town.ends("runbook|edit|copy|network.timeout=7m", 0, "revision 2")
+            .await;
+    }
+    town.ends("project|set|Usual|--runbook|ios=copy", 0, "Usual")
+        .await;
+    town.ends("runbook|remove|copy", 3, "the project Usual has it")
+        .await;
+    town.ends("project|set|Usual|--runbook|ios=standard", 0, "Usual")
+        .await;
+    town.ends("runbook|remove|copy", 0, "copy is removed").await;
+
     // A device that has not enrolled has no step that could be done again.
     let serial = &town.serials()[0];
     town.json(&["inventory", "pull"]).await;

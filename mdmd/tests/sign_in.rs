@@ -491,6 +491,65 @@ async fn one_person_may_do_more_or_less_than_their_groups_or_is_kept_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_account_under_two_names_is_one_person() {
+    let street = Street::open().await;
+    let signed_in = async |person: fixtures::openid::OpenIdPerson| {
+        street.provider.sign_in_as(Some(person));
+        let made = redeem(&street, &code(&street, CHALLENGE).await, VERIFIER).await;
+        made.json()["token"].as_str().unwrap().to_owned()
+    };
+    let post = async |token: &str, path: &str, body: Value| {
+        street.api("POST", path, token, &body.to_string()).await
+    };
+    let waiting = async || {
+        let all = street.api("GET", "/api/v1/approvals", &street.admin, "");
+        all.await.json()["approvals"].as_array().unwrap().len()
+    };
+    let first = signed_in(ada()).await;
+    let demanded = "/api/v1/two-persons";
+    let set = post(&first, demanded, json!({ "always": true })).await;
+    assert_eq!(set.status, 200, "{}", set.text());
+    let asked = post(&first, demanded, json!({ "always": false })).await;
+    let number = asked.json()["approval"].as_str().unwrap().to_owned();
+    let confirm = format!("/api/v1/approvals/{number}/confirm");
+    // She changes her name and her address at the provider, and signs in once more.
+    let mut other = ada();
+    (other.name, other.email) = ("Augusta".to_owned(), "augusta@world.test".to_owned());
+    let second = signed_in(other.clone()).await;
+    let who = street.api("GET", "/api/v1/session", &second, "").await;
+    assert_eq!(who.json()["name"], json!("Augusta <augusta@world.test>"));
+    for herself in [&first, &second] {
+        let refused = post(herself, &confirm, json!({})).await;
+        assert_eq!(refused.status, 409, "{}", refused.text());
+        assert!(
+            refused.text().contains("another person"),
+            "{}",
+            refused.text()
+        );
+    }
+    assert_eq!(waiting().await, 1);
+    // A helper does not hold up what others have asked for, and takes back nothing but their own.
+    let mut helper = ada();
+    (helper.subject, helper.name) = ("8".to_owned(), "Hal".to_owned());
+    helper.email = "hal@world.test".to_owned();
+    helper.groups = vec!["helpers".to_owned()];
+    let decline = format!("/api/v1/approvals/{number}/decline");
+    let helper = signed_in(helper).await;
+    let refused = post(&helper, &decline, json!({})).await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert_eq!(waiting().await, 1);
+    // Another account is another person, also under the name that she has now.
+    other.subject = "9".to_owned();
+    other.email = "bo@world.test".to_owned();
+    let third = signed_in(other).await;
+    let done = post(&third, &confirm, json!({})).await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    let still = street.api("GET", demanded, &street.admin, "").await;
+    assert_eq!(still.json()["always"], json!(false));
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_line_signs_in_and_acts_in_that_name() {
     let street = Street::open().await;
     let home = tempfile::tempdir().unwrap();

@@ -112,6 +112,19 @@ async fn a_project_goes_from_its_plan_to_its_end() {
         shown["project"]["calendar"]["from"], "10:00",
         "a part that was not named was lost"
     );
+    let alone = "project|set|Berlin|--blackout|2000-12-24T12:00=holidays";
+    ends(&town, alone, 2, "2026-12-24T18:00/2026-12-27T06:00").await;
+    let turned = "project|set|Berlin|--blackout|2000-12-27T06:00/2000-12-24T12:00";
+    ends(&town, turned, 2, "calendar.blackouts").await;
+    let times = "project|set|Berlin|--blackout|2000-12-24T12:00/2000-12-27T06:00=holidays";
+    ends(&town, times, 0, "revision 3").await;
+    ends(
+        &town,
+        "project|show|Berlin",
+        0,
+        "2000-12-24T12:00 to 2000-12-27T06:00",
+    )
+    .await;
 
     ends(
         &town,
@@ -622,7 +635,9 @@ async fn owners_are_told_in_their_language_when_it_is_for_them() {
         ),
         (3, 3, 3)
     );
-    assert_eq!(count("ATTENDEE;RSVP=FALSE:mailto:ada@example.com"), 1);
+    // What is published invites nobody, and says whose it is.
+    assert!(!calendar.contains("ATTENDEE") && !calendar.contains("ada@example.com"));
+    assert_eq!(count("ORGANIZER;CN=\"Town\":invalid:nomail"), 3);
     let summary = format!(
         "SUMMARY:Ihr Gerät {ada} wechselt bis 2026-12-10 18:00 (Europe/Berlin) zu einem neuen Verwaltungsdienst"
     );
@@ -640,7 +655,7 @@ async fn owners_are_told_in_their_language_when_it_is_for_them() {
         let script = "import icalendar,json,sys\n\
             c=icalendar.Calendar.from_ical(open(sys.argv[1],'rb').read())\n\
             assert not c.errors\n\
-            print(json.dumps([[str(e['SUMMARY']),str(e['DESCRIPTION']),e.decoded('DTEND').isoformat(),str(e.get('ATTENDEE')),e.errors] for e in c.walk('VEVENT')]))";
+            print(json.dumps([[str(e['SUMMARY']),str(e['DESCRIPTION']),e.decoded('DTEND').isoformat(),str(e.get('ORGANIZER')),e.errors] for e in c.walk('VEVENT')]))";
         let done = std::process::Command::new(python)
             .args(["-c", script])
             .arg(&ics)

@@ -298,3 +298,53 @@ fn the_stream_of_events_has_what_happens_and_goes_on_where_somebody_stopped() {
         }
     }
 }
+
+#[test]
+fn the_stream_has_a_line_that_was_written_a_minute_after_its_id_was_drawn() {
+    use mdm_core::audit::AuditEntry;
+    use mdm_core::clock::{Clock as _, SystemClock};
+    use mdm_core::ids::{AuditId, IdSource, OrganisationId};
+    use mdm_core::store::{Batch, OrganisationStore as _, SqliteStore, Store as _};
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    done(&data, &["init", "--organisation", "Late School"]);
+    let _server = serve(&data, &[]);
+    let mut stream = Stream::open(&data, "?after=0", None);
+    let made = |name: &str| {
+        done(&data, &["api-token", "new", name, "--role", "viewer"]);
+    };
+    let named = |entry: &Value, name: &str| entry["detail"]["name"] == name;
+    made("before");
+    while !named(&stream.next().2, "before") {}
+    // As another process of the installation does that stood still before it wrote.
+    let minute_ago = SystemClock.now() - Duration::from_secs(60);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(&data.join("mdmd.sqlite")).await.unwrap();
+        let all = store.organisations(OrganisationId(0), 1).await.unwrap();
+        let id = AuditId(IdSource::floor(minute_ago));
+        let nothing = Value::Null;
+        let mut batch = Batch::new();
+        batch.put(AuditEntry::new(
+            all[0].id,
+            id,
+            minute_ago,
+            "Anna",
+            "stood.still",
+            None,
+            nothing,
+        ));
+        store.commit(batch).await.unwrap();
+        store.close().await.unwrap();
+    });
+    made("after");
+    let mut told = 0;
+    loop {
+        let (_, name, entry) = stream.next();
+        told += usize::from(name == "stood.still");
+        if named(&entry, "after") {
+            break;
+        }
+    }
+    assert_eq!(told, 1, "a line that came late was not told of, or twice");
+}

@@ -1,6 +1,7 @@
 //! The functions that every message passes through, each by itself: `cargo bench -p tests --bench hot`. Says where the time of a
-//! request goes before a profiler is needed, and how often each of them asks for memory.
+//! request goes before a profiler is needed, and how often each of them asks for memory. `cargo test` runs each of them once, untimed.
 
+use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -17,8 +18,17 @@ const UUID: &str = "BE4C0000-0000-4000-8000-000000000001";
 #[global_allocator]
 static ALLOCATIONS: divan::AllocProfiler = divan::AllocProfiler::system();
 
-fn main() {
-    divan::main();
+fn main() -> ExitCode {
+    if std::env::args().any(|word| word == "--bench") {
+        divan::main();
+        return ExitCode::SUCCESS;
+    }
+    tests::program("hot", async {
+        // On a thread of its own: one of them starts a runtime.
+        let each = || divan::Divan::default().test_benches();
+        tokio::task::spawn_blocking(each).await?;
+        Ok(())
+    })
 }
 
 /// A device of each kind.

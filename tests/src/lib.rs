@@ -6,6 +6,7 @@ mod asking;
 pub mod chaos;
 pub mod fleet;
 mod log;
+mod preload;
 mod program;
 mod search;
 pub mod soak;

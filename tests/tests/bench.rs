@@ -1,5 +1,5 @@
-//! The benchmark itself, small: every story is played on our own server, on either database, and against another server that speaks
-//! the protocol; what it prints for programs is read. No figure is judged here.
+//! The benchmark itself, small: every story is played on our own server, on either database, in either mode, over TLS, and against
+//! another server that speaks the protocol; what it prints for programs is read, the machine's own figures too. None is judged here.
 //!
 //! PostgreSQL's part skips aloud without a server, unless one is required.
 
@@ -31,7 +31,7 @@ fn bench() -> Command {
     let devices = DEVICES.to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
     command.args(["--devices", &devices, "--connections", "4", "--many", "8"]);
-    command.args(["--seconds", "1", "--rounds", "1", "--no-machine", "--json"]);
+    command.args(["--seconds", "1", "--rounds", "1", "--json"]);
     command
 }
 
@@ -69,7 +69,14 @@ async fn ours() -> anyhow::Result<()> {
         runs.pop().context("a run")
     };
     let present = PRESENT.to_string();
-    let run = own(&["--database", "sqlite", "--present", &present])?;
+    let words = [
+        "--database",
+        "sqlite",
+        "--present",
+        &present,
+        "--no-machine",
+    ];
+    let run = own(&words)?;
     let all = stories(&run)?;
     let names: Vec<&str> = all.keys().map(String::as_str).collect();
     let every = [
@@ -111,6 +118,18 @@ async fn ours() -> anyhow::Result<()> {
         ensure!(run["memory_bytes"].as_u64() > Some(0), "no memory");
     }
 
+    // Over TLS, beside what the machine does of its own.
+    let only = "enrol,idle,round";
+    let words = [
+        "--database",
+        "sqlite",
+        "--tls",
+        "--no-statements",
+        "--only",
+        only,
+    ];
+    compared(&own(&words)?, only)?;
+
     let Some(server) = TestPostgres::find().await else {
         return Ok(());
     };
@@ -128,8 +147,8 @@ async fn ours() -> anyhow::Result<()> {
         "p256",
     ])?;
     ensure!(run["database"] == "postgres", "{}", run["database"]);
+    compared(&run, only)?;
     let all = stories(&run)?;
-    ensure!(all.len() == only.split(',').count(), "{:?}", all.keys());
     ensure!(
         all.values().all(|story| story["statements"].is_f64()),
         "uncounted"
@@ -139,6 +158,25 @@ async fn ours() -> anyhow::Result<()> {
         run["bytes_per_device"].as_u64() > Some(0),
         "no bytes of a device"
     );
+    Ok(())
+}
+
+/// These stories were played, and those that the field's pattern has too stand beside it and beside what the machine does.
+fn compared(run: &Value, only: &str) -> anyhow::Result<()> {
+    let machine = run["machine"].as_object().context("a machine")?;
+    ensure!(machine.len() == 6, "{machine:?}");
+    for (what, figure) in machine {
+        ensure!(figure.as_f64() > Some(0.0), "{what}: {figure}");
+    }
+    let all = stories(run)?;
+    ensure!(all.len() == only.split(',').count(), "{:?}", all.keys());
+    for (name, story) in &all {
+        let patterned = ["enrol", "idle", "round", "enqueue"].contains(&name.as_str());
+        for (ratio, wanted) in [("to_machine", true), ("to_pattern", patterned)] {
+            let found = story[ratio].as_f64().is_some_and(|figure| figure > 0.0);
+            ensure!(found == wanted, "{name}: {ratio} is {}", story[ratio]);
+        }
+    }
     Ok(())
 }
 
@@ -254,7 +292,7 @@ fn another() -> anyhow::Result<()> {
         let authority = authority.to_str().context("a path")?;
         let mut command = bench();
         command.args(["--target", &target, "--enqueue-url", &queue]);
-        command.args(["--authority", authority, "--only", only]);
+        command.args(["--authority", authority, "--only", only, "--no-machine"]);
         anyhow::Ok(command.output()?)
     };
     // The first time there is no authority that the server could trust.

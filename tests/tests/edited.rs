@@ -334,6 +334,7 @@ async fn whoever_takes_any_state_makes_nothing_that_is_not_there() {
     let other = json!({ "identifier": "lost", "type": "com.apple.configuration.management.test", "payload": { "Echo": "1" } });
     for (path, body) in [
         ("/api/v1/runbooks", runbook("Lost", |_| {})),
+        ("/api/v1/runbooks/Lost/remove", json!({})),
         (
             "/api/v1/library/tags",
             json!({ "name": "Lost", "tags": ["lab"] }),

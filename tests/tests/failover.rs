@@ -1,4 +1,4 @@
-//! The database goes under load, in five ways, and the server stays, at work or only answering: devices and clients hear success, or 503 with the time of
+//! The database goes under load, in seven ways, and the server stays, at work or only answering: devices and clients hear success, or 503 with the time of
 //! another try, and nothing that was acknowledged is lost or done twice. Skips aloud without PostgreSQL, unless one is required.
 
 use std::process::ExitCode;
@@ -17,7 +17,12 @@ async fn all() -> anyhow::Result<()> {
         (Mishap::Cut, true),
         (Mishap::Stopped, true),
         (Mishap::Full, true),
+        (Mishap::NoRoom, true),
+        (Mishap::Slow, true),
     ] {
+        if mishap.is_of_disk() && !cfg!(target_os = "linux") {
+            continue;
+        }
         let Some(report) = failover::run(mishap, works, 7).await? else {
             return tests::without_postgres();
         };

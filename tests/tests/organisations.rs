@@ -469,6 +469,7 @@ fn foreign(path: &str, token: i64, command: &str) -> String {
     let id = match path {
         // They have no location: any number of theirs will do.
         "/api/v1/licences/{id}/refresh"
+        | "/api/v1/licences/{id}/remove"
         | "/api/v1/sessions/{id}/revoke"
         | "/api/v1/approvals/{id}/confirm"
         | "/api/v1/approvals/{id}/decline"

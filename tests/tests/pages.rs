@@ -4,19 +4,48 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Names of functions in every source file below a folder.
-fn functions(folder: &Path, found: &mut BTreeSet<String>) {
+/// Names of tests in every source file below a folder.
+fn tests_below(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            functions(&path, found);
+            tests_below(&path, found);
         } else if path.extension().is_some_and(|kind| kind == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
-            let names = text.split("fn ").skip(1);
-            let names = names.filter_map(|rest| rest.split(['(', '<']).next());
-            found.extend(names.map(str::to_owned));
+            found.extend(tests_of(&text).into_iter().map(str::to_owned));
         }
     }
+}
+
+/// Functions that stand behind the mark of a test, and those that a macro makes tests of by their names, one a line.
+fn tests_of(text: &str) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    let mut marked = false;
+    for line in text.lines().map(str::trim) {
+        let name = line.split_once("fn ").map(|(_, rest)| rest);
+        let name = name.and_then(|rest| rest.split(['(', '<']).next());
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            marked = true;
+        } else if let Some(name) = name.filter(|_| !line.starts_with("//")) {
+            if marked {
+                found.insert(name);
+            }
+            marked = false;
+        }
+    }
+    if let Some((_, told)) = text.split_once("\non_both! {\n") {
+        let told = told.lines().take_while(|line| *line != "}");
+        found.extend(told.map(str::trim));
+    }
+    found
+}
+
+#[test]
+fn what_is_marked_is_a_test_and_nothing_else() {
+    let text = "#[test]\n#[ignore = \"x\"]\nfn one() {}\nfn two() {}\n    #[tokio::test(flavor = \"a\")]\n    async fn three() {\n\
+                on_both! {\n    four\n    five\n}\nasync fn six(base: &Base) {}\n";
+    let expected = ["five", "four", "one", "three"];
+    assert_eq!(tests_of(text), BTreeSet::from(expected));
 }
 
 /// The last cell of each row of the page's tables that is a name of a test.
@@ -38,7 +67,7 @@ fn every_test_that_the_threat_model_names_is_there() {
         for folder in ["src", "tests"] {
             let folder = root.join(part).join(folder);
             if folder.is_dir() {
-                functions(&folder, &mut there);
+                tests_below(&folder, &mut there);
             }
         }
     }
@@ -151,6 +180,21 @@ fn nothing_secret_is_compared_byte_by_byte() {
     assert!(compared("if same(&row.token_hash, hash) == wanted {").is_empty());
 }
 
+/// Whether a line of a script builds or checks something.
+fn builds(line: &&str) -> bool {
+    let starts = [
+        "cargo clippy",
+        "cargo test",
+        "cargo doc",
+        "cargo package",
+        "cargo deny",
+    ];
+    let within = [" cargo doc ", " cargo build "];
+    !line.starts_with('#')
+        && (starts.iter().any(|start| line.starts_with(start))
+            || within.iter().any(|call| line.contains(call)))
+}
+
 #[test]
 fn everything_of_others_comes_from_one_registry_with_its_checksum() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -189,19 +233,14 @@ fn everything_of_others_comes_from_one_registry_with_its_checksum() {
         assert!(ours.iter().all(|name| known.contains(name)), "{ours:?}");
     }
     // What is built and checked is what the lock file says, and where it may come from is a rule that is checked.
-    let script = std::fs::read_to_string(root.join("check.sh")).unwrap();
-    let built = script.lines().map(str::trim);
-    let mut built = built.filter(|line| {
-        let build = [
-            "cargo clippy",
-            "cargo test",
-            "cargo doc",
-            "cargo package",
-            "cargo deny",
-        ];
-        build.iter().any(|start| line.starts_with(start)) || line.contains(" cargo doc ")
-    });
-    assert!(built.all(|line| line.contains("--locked")));
+    for script in ["check.sh", ".ci/run", "fuzz/run.sh"] {
+        let text = std::fs::read_to_string(root.join(script)).unwrap();
+        let built: Vec<&str> = text.lines().map(str::trim).filter(builds).collect();
+        assert!(!built.is_empty(), "{script} is not read");
+        for line in built {
+            assert!(line.contains("--locked"), "{script}: {line}");
+        }
+    }
     let rules = std::fs::read_to_string(root.join("deny.toml")).unwrap();
     for rule in ["unknown-registry = \"deny\"", "unknown-git = \"deny\""] {
         assert!(rules.contains(rule), "{rule}");

@@ -246,12 +246,19 @@ async fn a_list_of_devices_without_a_project_stops_for_a_content_token_and_goes_
     until(&stage, wave, start + DAY).await;
     assert_eq!(pause(&stage, &org, wave).await, None, "nothing ends");
 
-    // One that ends behind the last deadline keeps nobody back; one before it does.
+    // One that ends behind the last deadline keeps nobody back, and neither does one of a location that has none of their apps; one before
+    // it, of which nobody has read what it has, does.
     let id = org.organisation().id;
     let of = (LocationId(1), SecretId(1), JobId(1));
     let mut location = Location::new(id, of.0, "Shops", "library", of.1, of.2);
-    for (ends, stops) in [(start + DAY * 9, false), (start + DAY * 7, true)] {
+    let early = start + DAY * 7;
+    for (ends, read, stops) in [
+        (start + DAY * 9, None, false),
+        (early, Some(start), false),
+        (early, None, true),
+    ] {
         location.token_expires = Some(ends);
+        location.stock_read = read;
         let mut batch = Batch::new();
         batch.put(location.clone());
         stage.mdm().store().commit(batch).await.unwrap();

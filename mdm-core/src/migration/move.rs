@@ -67,6 +67,12 @@ pub struct Move {
     /// The set-up of the device's newest enrolment in it; stays after the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrolled_as: Option<SetUpId>,
+    /// Since when its newest set-up is out of the hold and proves what it has: that and Apple's word have a day together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proving: Option<Timestamp>,
+    /// Apple has said SUCCESS while the set-up was still proving what it has: nothing else is awaited then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apple_done: bool,
     /// Its place in the gap, where the project limits how many of a group are there at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<GapPlace>,
@@ -202,7 +208,7 @@ pub enum MoveState {
     },
     /// The set-up has ended; Apple's SUCCESS is awaited, and nothing else.
     Settling {
-        /// Since then.
+        /// Since the proof ended; the day that Apple has began with it ([`Move::proving`]).
         since: Timestamp,
         /// The set-up.
         set_up: SetUpId,
@@ -270,6 +276,8 @@ impl Move {
             exceptions: Vec::new(),
             before: None,
             enrolled_as: None,
+            proving: None,
+            apple_done: false,
             met: BTreeMap::new(),
             gap: None,
             removed: None,

@@ -190,13 +190,30 @@ impl Org {
         })
     }
 
-    /// Refuses what somebody has asked for; whoever asked takes it back so.
+    /// Refuses what somebody has asked for: for whoever may confirm it. Whoever asked may take it back so.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Precondition`] for what is over.
     pub async fn decline(&self, id: ApprovalId) -> Result<Approval, Error> {
+        self.refuse_approval(id, false).await
+    }
+
+    /// Takes back what this person has asked for, and nothing of anybody else: who may not confirm an act does not hold it up either.
+    ///
+    /// # Errors
+    /// As [`Org::decline`]; [`Error::Refused`] for what somebody else has asked for.
+    pub async fn take_back(&self, id: ApprovalId) -> Result<Approval, Error> {
+        self.refuse_approval(id, true).await
+    }
+
+    async fn refuse_approval(&self, id: ApprovalId, own_only: bool) -> Result<Approval, Error> {
         self.again_on_conflict(|| async {
             let mut approval = self.open_approval(id).await?;
+            if own_only && !approval.is_by(self.actor(), self.person()) {
+                return Err(Error::Refused(
+                    "what somebody else has asked for is declined by who may confirm it: this takes the role approver",
+                ));
+            }
             approval.state = ApprovalState::Refused {
                 by: self.actor().to_owned(),
                 at: self.now(),

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Mdm, Org};
 use crate::checklist::ItemState::{Missing, Warn};
-use crate::checklist::{Checklist, ChecklistItem, DoorSays, Outside, Stage};
+use crate::checklist::{Checklist, ChecklistItem, ClockBeside, DoorSays, Outside, Stage};
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::error::Error;
@@ -61,6 +61,17 @@ impl Mdm {
         if let Ok(mut all) = self.inner.outside.lock() {
             all.insert(organisation, outside);
         }
+    }
+
+    /// Notes how the clock of this machine stands beside Apple's: for the checklists. A host reads it in the `Date` of Apple's answers.
+    pub fn tell_clock(&self, seen: ClockBeside) {
+        if let Ok(mut clock) = self.inner.clock_beside.lock() {
+            *clock = Some(seen);
+        }
+    }
+
+    fn clock_beside(&self) -> Option<ClockBeside> {
+        *self.inner.clock_beside.lock().ok()?
     }
 
     /// What was last seen of them by this process.
@@ -122,6 +133,7 @@ impl Org {
         let mut waves = self.all_waves().await?;
         waves.retain(|wave: &Wave| !wave.ad_hoc);
         let mut items = self.outside_items(members.latest, now);
+        items.extend(self.mdm.clock_beside().map(ClockBeside::item));
         items.extend(self.database_items(now).await?);
         items.extend(self.unreadable_item().await?);
         items.extend(self.connect(members.latest, now).await?);

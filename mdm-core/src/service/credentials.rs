@@ -1,6 +1,8 @@
 //! Credentials that are handed out or made ready: tokens of our own API, and the key pairs for which Apple's portal encrypts
 //! server tokens. A token is shown once and kept as a hash; a private key never leaves the vault.
 
+mod removed;
+
 use std::collections::BTreeSet;
 
 use abm_client::{ServerToken, TokenKeyPair};
@@ -17,7 +19,7 @@ use crate::ids::{JobId, SecretId, ServerId, TokenId};
 use crate::job::{Job, JobKind};
 use crate::organisation::{ApiCredential, Der, Organisation, TokenKey};
 use crate::secret::{Secret, SecretKind};
-use crate::store::Batch;
+use crate::store::{Batch, Noun};
 use crate::wave::Server;
 
 /// Key pairs kept at once. Each rotation adds one; nobody needs so many.
@@ -123,11 +125,8 @@ impl Org {
             token.revoked = Some(self.now());
             let mut batch = Batch::new();
             batch.put(token.clone());
-            self.audit_into(
-                &mut batch,
-                "api-token.revoked",
-                json!({ "token": token.id, "name": token.name }),
-            );
+            let detail = json!({ "token": token.id, "name": token.name });
+            self.audit_into(&mut batch, "api-token.revoked", detail);
             self.store().commit(batch).await?;
             Ok(token)
         })
@@ -144,29 +143,35 @@ impl Org {
         key_id: &str,
         key: &Secret,
     ) -> Result<(), Error> {
-        self.again_on_conflict(|| async {
-            let now = self.now();
-            let mut organisation = self.fresh().await?;
-            let id = SecretId(self.ids().next(now));
-            let mut batch = Batch::new();
-            batch.put(
-                self.seal(id, SecretKind::ApiPrivateKey, None, key, now)
-                    .await?,
-            );
-            organisation.api = Some(ApiCredential {
-                client_id: client_id.to_owned(),
-                key_id: key_id.to_owned(),
-                key: id,
-            });
-            batch.put(organisation);
-            self.audit_into(
-                &mut batch,
-                "api.imported",
-                json!({ "client_id": client_id }),
-            );
-            Ok(self.store().commit(batch).await?)
-        })
-        .await
+        let replaced = self
+            .again_on_conflict(|| async {
+                let now = self.now();
+                let mut organisation = self.fresh().await?;
+                let id = SecretId(self.ids().next(now));
+                let mut batch = Batch::new();
+                let sealed = self.seal(id, SecretKind::ApiPrivateKey, None, key, now);
+                batch.put(sealed.await?);
+                let before = organisation.api.replace(ApiCredential {
+                    client_id: client_id.to_owned(),
+                    key_id: key_id.to_owned(),
+                    key: id,
+                });
+                let before = before.map(|account| account.key);
+                if let Some(old) = before {
+                    // Apple takes it until somebody revokes it there, and nothing here asks with it any more.
+                    self.destroy_secret(&mut batch, old).await?;
+                }
+                batch.put(organisation);
+                let detail = json!({ "client_id": client_id });
+                self.audit_into(&mut batch, "api.imported", detail);
+                self.store().commit(batch).await?;
+                Ok(before)
+            })
+            .await?;
+        if let Some(old) = replaced {
+            self.forget_secret(old);
+        }
+        Ok(())
     }
 
     /// Brings in a server token (Apple's JSON), after it has shown whose it is. A renewal must be for the same server entry;
@@ -214,6 +219,12 @@ impl Org {
             self.seal(secret, SecretKind::ServerToken, None, token, now)
                 .await?,
         );
+        let mut organisation = self.fresh().await?;
+        let pair = made_for.flatten();
+        if pair.is_some_and(|key| !organisation.token_keys.iter().any(|kept| kept.key == key)) {
+            let why = "the key pair that this token was made for has been removed meanwhile";
+            return Err(Error::Precondition(why.to_owned()));
+        }
         let known = self.store().servers(self.id()).await?;
         let known = known.into_iter().find(|s| s.uuid == account.server_uuid);
         let other = |row: &Server| renews.is_some_and(|id| id != row.id);
@@ -230,6 +241,11 @@ impl Org {
                 self.destroy_secret(&mut batch, known.token).await?;
                 replaced = Some(known.token);
                 known.token = secret;
+                if pair.is_some() {
+                    // Whoever removes the pair writes that row.
+                    let own = self.id();
+                    batch.expect(Noun::Organisation, own, own.0, organisation.version);
+                }
                 known
             }
             None => {
@@ -240,7 +256,6 @@ impl Org {
                 server.assign_job = JobId(self.ids().next(now));
                 let kind = JobKind::Assign { server: new };
                 batch.put(Job::new(self.id(), server.assign_job, now, kind));
-                let mut organisation = self.fresh().await?;
                 organisation.servers.push(new);
                 batch.put(organisation);
                 server
@@ -476,11 +491,8 @@ impl Org {
             let kind = JobKind::Sync { server: server.id };
             batch.put(Job::new(self.id(), server.sync_job, now, kind));
         }
-        self.audit_into(
-            &mut batch,
-            "sync.asked",
-            json!({ "servers": servers.len() }),
-        );
+        let detail = json!({ "servers": servers.len() });
+        self.audit_into(&mut batch, "sync.asked", detail);
         self.store().commit(batch).await?;
         Ok(servers.len())
     }

@@ -55,6 +55,8 @@ pub(super) struct Chain {
 pub(super) struct Speaker {
     /// SHA-256 of its DER, lower-case hex.
     pub(super) sha256: String,
+    /// The same in bytes, by which its chain is kept.
+    hash: [u8; 32],
     /// The certificate itself.
     der: Arc<Vec<u8>>,
     /// Set when the chain was verified just now: then it is still open whether the certificate is revoked.
@@ -233,6 +235,7 @@ impl Org {
         };
         let speaker = Speaker {
             sha256: speaker.sha256.clone(),
+            hash: speaker.hash,
             der: Arc::clone(&speaker.der),
             unproved: None,
             seen: Some(seen),
@@ -259,7 +262,8 @@ impl Org {
             (None, Some(certificate)) => certificate.0.clone(),
             (None, None) => return Err(nobody()),
         };
-        let (sha256, chain, not_after) = self.chain_of(&der)?;
+        let (hash, chain, not_after) = self.chain_of(&der)?;
+        let sha256 = hexadecimal(&hash);
         *proved = Some(sha256.clone());
         if chain.is_some_and(|chain| chain.revoked) {
             return Err(Error::Revoked);
@@ -274,6 +278,7 @@ impl Org {
         let known = chain.is_some_and(|chain| now <= not_after || chain.told_expired);
         Ok(Speaker {
             sha256,
+            hash,
             der: Arc::new(der),
             unproved: (!known).then_some(not_after),
             seen: None,
@@ -283,7 +288,10 @@ impl Org {
 
     /// Verifies that a certificate chains to this organisation's CAs: its SHA-256, what is kept of it, and the end of its
     /// validity.
-    pub(super) fn chain_of(&self, der: &[u8]) -> Result<(String, Option<Chain>, Timestamp), Error> {
+    pub(super) fn chain_of(
+        &self,
+        der: &[u8],
+    ) -> Result<([u8; 32], Option<Chain>, Timestamp), Error> {
         let key = (self.id(), self.organisation.version, sha256(der));
         let chains = self.mdm.inner.chains.lock();
         let kept = chains.ok().and_then(|chains| chains.get(&key).copied());
@@ -304,7 +312,7 @@ impl Org {
                 identity.not_after
             }
         };
-        Ok((hexadecimal(&key.2), kept, not_after))
+        Ok((key.2, kept, not_after))
     }
 
     /// Whoever signed must have the connection too, when its certificate is one of ours: a message that somebody has
@@ -315,12 +323,13 @@ impl Org {
         let (Some(_), Some(shown)) = (&peer.signature, &peer.certificate) else {
             return Ok(());
         };
-        let Ok((sha256, ..)) = self.chain_of(&shown.0) else {
+        let Ok((hash, ..)) = self.chain_of(&shown.0) else {
             return Ok(());
         };
-        if sha256 == signer.sha256 {
+        if hash == signer.hash {
             return Ok(());
         }
+        let sha256 = hexadecimal(&hash);
         let signer = self.session_told(&signer.sha256, &signer.der).await?;
         let shown = self.session_told(&sha256, &shown.0).await?;
         if let (Some(signer), Some(shown)) = (signer, shown)
@@ -389,11 +398,7 @@ impl Org {
             if chains.len() >= CHAINS {
                 chains.clear();
             }
-            let key = (
-                self.id(),
-                self.organisation.version,
-                openssl::sha::sha256(&speaker.der),
-            );
+            let key = (self.id(), self.organisation.version, speaker.hash);
             let chain = Chain {
                 not_after,
                 revoked,

@@ -13,8 +13,8 @@ use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::error::Error;
 use crate::failure::{Confidence, Failure, FailureMode, Known, did_not_wait, failures};
-use crate::ids::{DeviceId, MoveId, Serial, SetUpId, WaveId};
-use crate::migration::{Move, Owner};
+use crate::ids::{DeviceId, EnrollmentId, MoveId, Serial, SetUpId, WaveId};
+use crate::migration::{Move, Owner, SetUp};
 use crate::original::OriginalFacts;
 use crate::secret::SecretKind;
 use crate::views::Views;
@@ -314,6 +314,14 @@ impl Org {
                 held.push((secret.kind, secret.created));
             }
         }
+        let enrolments: Vec<EnrollmentId> = devices.iter().filter_map(|d| d.enrollment).collect();
+        if !enrolments.is_empty() {
+            let set_ups = self.store();
+            let set_ups = set_ups.set_ups_of_enrollments(self.id(), &enrolments);
+            for set_up in set_ups.await? {
+                beside.set_ups.insert(set_up.enrollment, set_up);
+            }
+        }
         let attempts = attempts.iter().map(|attempt| (attempt.id, attempt.clone()));
         let attempts: BTreeMap<MoveId, Move> = attempts.collect();
         let views = self.views_beside(devices, &attempts).await?;
@@ -328,14 +336,11 @@ impl Org {
         refusals: &[Refusal],
         (known, beside): (&mut Foreseen, &Beside),
     ) -> Result<Vec<Failure>, Error> {
-        let set_up = match device.enrollment {
-            Some(enrollment) => self.store().set_up_of(self.id(), enrollment).await?,
-            None => None,
-        };
+        let set_up = device.enrollment.and_then(|id| beside.set_ups.get(&id));
         let attempt = match (attempt, device.open_move) {
             (Some(attempt), _) => Some(attempt),
             (None, Some(id)) => self.store().attempt(self.id(), id).await?,
-            (None, None) => match set_up.as_ref().and_then(|s| s.move_id) {
+            (None, None) => match set_up.and_then(|s| s.move_id) {
                 Some(id) => self.store().attempt(self.id(), id).await?,
                 None => None,
             },
@@ -353,7 +358,7 @@ impl Org {
             .filter(|r| r.serial.as_ref() == Some(&device.serial))
             .cloned()
             .collect();
-        let forecast = match &set_up {
+        let forecast = match set_up {
             Some(set_up) => {
                 let attempt = attempt.as_ref();
                 self.foreseen(set_up, attempt, original, known).await?
@@ -371,7 +376,7 @@ impl Org {
         Ok(failures(&Known {
             device: &device,
             attempt: attempt.as_ref(),
-            set_up: set_up.as_ref(),
+            set_up,
             views,
             original,
             held,
@@ -392,6 +397,8 @@ struct Beside {
     /// Secrets that are in force.
     held: BTreeMap<DeviceId, Vec<(SecretKind, Timestamp)>>,
     views: BTreeMap<DeviceId, Views>,
+    /// Of the enrolments that devices have now.
+    set_ups: BTreeMap<EnrollmentId, SetUp>,
 }
 
 /// Whether its device is still to come: what its ADE profile says then can still be mended.

@@ -13,14 +13,12 @@ use super::Org;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::hand_off::envelope::{KeyPair, Purpose, pem_of, sha256};
-use crate::hand_off::{ConfirmedSigner, HandOff, HandOffPart, HandOffState, fingerprint};
+use crate::hand_off::{ConfirmedSigner, HandOff, HandOffPart, HandOffState, LONGEST, fingerprint};
 use crate::ids::{HandOffId, HandOffPartId, IdSource, SecretId};
 use crate::organisation::Der;
 use crate::secret::SecretKind;
 use crate::store::Batch;
 
-/// The longest that a job waits for its bundle.
-const LONGEST: std::time::Duration = std::time::Duration::from_secs(90 * 86_400);
 /// Jobs that wait at once. Each has a key; nobody needs so many.
 const MOST_OPEN: usize = 100;
 /// How long a job of an agreement waits for its bundle.

@@ -14,8 +14,10 @@ use crate::error::Error;
 use crate::ids::{DeviceId, OrganisationId};
 use crate::store::StoreError;
 
-/// So many are written with one statement, and writing them down waits no longer.
+/// With so many, writing them down waits no longer.
 const MANY: usize = 10_000;
+/// So many are written with one statement: what is bound to it is kept by the connection from then on, 60 bytes and more a device.
+const PART: usize = 2_000;
 /// So many are noted, however long nobody writes them down. Beyond, a device that is not among them is noted when it speaks after
 /// that.
 const MOST: usize = 100_000;
@@ -79,7 +81,7 @@ impl Heard {
 }
 
 impl Mdm {
-    /// Writes down when devices spoke last, with one statement for each organisation; answers of how many. For the host: every
+    /// Writes down when devices spoke last, with one statement for 2,000 devices of an organisation; answers of how many. For the host: every
     /// half minute or so, whenever [`Mdm::heard_many`] ends, and before it closes the store. What a process notes between two calls
     /// is lost with it when it is killed.
     ///
@@ -88,7 +90,7 @@ impl Mdm {
     pub async fn keep_heard(&self) -> Result<usize, Error> {
         let (mut kept, mut failed) = (0, None);
         for (organisation, heard) in self.inner.heard.take() {
-            for part in heard.chunks(MANY) {
+            for part in heard.chunks(PART) {
                 let lost = matches!(failed, Some(StoreError::Unavailable(_)));
                 let written = match lost {
                     // The others would only wait as long.

@@ -201,7 +201,6 @@ impl Org {
             let problem = format!("must be 0 (never) to {MOST_FACTS_HOURS}");
             return Err(Error::bad_input("facts_hours", problem));
         }
-        self.check_unplanned(&change.unplanned_runbooks).await?;
         let network = match change.network {
             NetworkChange::Same => None,
             NetworkChange::None => Some(None),
@@ -218,6 +217,8 @@ impl Org {
             || (network.is_none() && chosen.is_empty());
         self.again_on_conflict(|| async {
             let mut organisation = self.fresh().await?;
+            // Behind the row that whoever removes one of them writes, too.
+            self.check_unplanned(chosen).await?;
             let mut batch = Batch::new();
             if let Some(network) = &network {
                 organisation.network.clone_from(network);

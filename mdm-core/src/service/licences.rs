@@ -2,6 +2,7 @@
 //! hand.
 
 mod holders;
+mod removed;
 mod stake;
 mod wave;
 
@@ -97,15 +98,17 @@ impl Org {
             self.seal(secret, SecretKind::ContentToken, None, token, now)
                 .await?,
         );
+        // One that was given up comes back as what it was: what devices have of it is known.
         let known = self.store().locations(self.id()).await?;
         let known = known.into_iter().find(|l| l.library == reading.library);
+        let mut replaced = None;
         let mut row = match known {
             Some(mut row) => {
-                if let Some(mut old) = self.store().secret(self.id(), row.token).await? {
-                    old.replaced = Some(now);
-                    batch.put(old);
-                }
+                // Apple takes it until it ends, and nothing here asks with it any more.
+                self.destroy_secret(&mut batch, row.token).await?;
+                replaced = Some(row.token);
                 row.token = secret;
+                row.removed = None;
                 row
             }
             None => {
@@ -123,15 +126,26 @@ impl Org {
         );
         batch.put(row);
         self.store().commit(batch).await?;
+        if let Some(old) = replaced {
+            self.forget_secret(old);
+        }
         Ok(id)
     }
 
-    /// The locations whose content tokens we hold, with their stock as last read.
+    /// The locations whose content tokens we hold, with their stock as last read; those that were given up are not among them.
     ///
     /// # Errors
     /// The store's.
     pub async fn locations(&self) -> Result<Vec<Location>, Error> {
-        Ok(self.store().locations(self.id()).await?)
+        let mut all = self.store().locations(self.id()).await?;
+        all.retain(|location| location.removed.is_none());
+        Ok(all)
+    }
+
+    /// A location that was not given up.
+    pub(super) async fn location_row(&self, id: LocationId) -> Result<Option<Location>, Error> {
+        let row = self.store().location(self.id(), id).await?;
+        Ok(row.filter(|row| row.removed.is_none()))
     }
 
     /// Reads the stock of a location now.
@@ -164,7 +178,7 @@ impl Org {
             row.stock_read = Some(self.now());
         })
         .await?;
-        let row = self.store().location(self.id(), id).await?;
+        let row = self.location_row(id).await?;
         row.ok_or(Error::NotFound("location"))
     }
 
@@ -175,11 +189,8 @@ impl Org {
         change: impl Fn(&mut Location),
     ) -> Result<(), Error> {
         self.again_on_conflict(|| async {
-            let mut row = self
-                .store()
-                .location(self.id(), id)
-                .await?
-                .ok_or(Error::NotFound("location"))?;
+            let row = self.location_row(id).await?;
+            let mut row = row.ok_or(Error::NotFound("location"))?;
             change(&mut row);
             let mut batch = Batch::new();
             batch.put(row);
@@ -191,7 +202,7 @@ impl Org {
     /// The stock, and before it whether the location is ours, unless that was seen just now: of a few requests that fail now
     /// and then, those that came through are not asked again.
     async fn look_at_location(&self, id: LocationId) -> Result<Location, Error> {
-        let row = self.store().location(self.id(), id).await?;
+        let row = self.location_row(id).await?;
         let row = row.ok_or(Error::NotFound("location"))?;
         let claimed = row.claim_read.is_some_and(|at| self.now() < at + JUST_NOW);
         if !claimed || !row.gives() {
@@ -229,7 +240,7 @@ impl Org {
         self.again_on_conflict(|| async {
             let mut batch = Batch::new();
             if needs_person.is_some()
-                && let Some(mut row) = self.store().location(self.id(), id).await?
+                && let Some(mut row) = self.location_row(id).await?
                 && row.needs_person != needs_person
             {
                 row.needs_person.clone_from(&needs_person);
@@ -250,11 +261,8 @@ impl Org {
         &self,
         id: LocationId,
     ) -> Result<ContentCredential, Error> {
-        let location = self
-            .store()
-            .location(self.id(), id)
-            .await?
-            .ok_or(Error::NotFound("location"))?;
+        let location = self.location_row(id).await?;
+        let location = location.ok_or(Error::NotFound("location"))?;
         Ok(ContentCredential {
             organisation: self.id(),
             location: id,
@@ -267,11 +275,8 @@ impl Org {
     /// # Errors
     /// [`Error::BadInput`] for a list that is empty or names something twice, [`Error::NotFound`], the store's.
     pub async fn plan_licences(&self, act: &LicenceAct) -> Result<ActPlan, Error> {
-        let location = self
-            .store()
-            .location(self.id(), act.location)
-            .await?
-            .ok_or(Error::NotFound("location"))?;
+        let location = self.location_row(act.location).await?;
+        let location = location.ok_or(Error::NotFound("location"))?;
         for (field, empty) in [
             ("apps", act.apps.is_empty()),
             ("serials", act.serials.is_empty()),
@@ -391,11 +396,8 @@ impl Org {
     pub async fn do_licences(&self, act: &LicenceAct, digest: &str) -> Result<ActDone, Error> {
         let plan = self.plan_licences(act).await?;
         plan.must_be(digest)?;
-        let location = self
-            .store()
-            .location(self.id(), act.location)
-            .await?
-            .ok_or(Error::NotFound("location"))?;
+        let location = self.location_row(act.location).await?;
+        let location = location.ok_or(Error::NotFound("location"))?;
         let devices = self
             .store()
             .devices_by_serial(self.id(), &act.serials)

@@ -212,10 +212,42 @@ impl Org {
         Ok(known.due(now))
     }
 
-    /// What is known of the manifests at these addresses; all of them are asked for.
+    /// Of these addresses the ones that plans or kept runbooks name, by the edits in force.
+    pub(in crate::service) async fn manifests_of_ours(
+        &self,
+        urls: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, Error> {
+        let planned = |url: &&String| {
+            let all = self.mdm.inner.manifests.lock();
+            let all = all.unwrap_or_else(PoisonError::into_inner);
+            all.get(&self.id())
+                .is_some_and(|known| known.planned.contains(*url))
+        };
+        let mut ours: BTreeSet<String> = urls.iter().filter(planned).cloned().collect();
+        if ours.len() == urls.len() {
+            return Ok(ours);
+        }
+        let kept = self.store().kept_runbooks(self.id()).await?;
+        let kept = kept.iter().filter(|kept| kept.removed.is_none());
+        let edits = kept.filter_map(|kept| Some(kept.edit(None)?.pinned));
+        for id in edits.collect::<BTreeSet<RunbookId>>() {
+            match self.plan(id).await {
+                Ok(runbook) => {
+                    let named = addresses(&runbook).filter(|url| urls.contains(*url));
+                    ours.extend(named.map(str::to_owned));
+                }
+                Err(Error::NotFound(_) | Error::Store(StoreError::Corrupt { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ours)
+    }
+
+    /// What is known of the manifests at these addresses; all of them are asked for, or `only` those.
     pub(in crate::service) async fn manifests_known(
         &self,
         wanted: BTreeSet<String>,
+        only: Option<&BTreeSet<String>>,
     ) -> Result<Manifests, Error> {
         let mut found = Manifests {
             own: self.own_packages(),
@@ -239,8 +271,9 @@ impl Org {
         let all = self.mdm.inner.manifests.lock();
         let mut all = all.unwrap_or_else(PoisonError::into_inner);
         let known = all.entry(self.id()).or_default();
+        let is_asked = |url: &str| only.is_none_or(|only| only.contains(url));
         let elsewhere = wanted.iter().filter(|url| !url.starts_with(&found.own));
-        known.want(elsewhere.cloned(), now);
+        known.want(elsewhere.filter(|url| is_asked(url)).cloned(), now);
         let looked_at: BTreeSet<&str> = known.in_question().collect();
         for url in wanted {
             match known.looks.get(&url).map(|looks| looks.tell(now)) {
@@ -250,6 +283,10 @@ impl Org {
                 }
                 Some(Err(Some(why))) => {
                     found.unseen.insert(url, why);
+                }
+                _ if !looked_at.contains(&*url) && !is_asked(&url) => {
+                    let why = "nobody looks at it before a planner asks, or keeps a runbook that names it";
+                    found.unseen.insert(url, why.to_owned());
                 }
                 _ if !looked_at.contains(&*url) => {
                     let why = format!("more than {MOST} are asked for at a time");

@@ -193,7 +193,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     ports: Ports,
     settings: MdmSettings,
-    ids: IdSource,
+    ids: Arc<IdSource>,
     /// Pinned runbooks are immutable: once read, always right.
     nonces: acme::UsedNonces,
     runbooks: Mutex<HashMap<(OrganisationId, RunbookId), Arc<PinnedRunbook>>>,
@@ -246,6 +246,8 @@ struct Inner {
     set_back: set_back::SetBack,
     /// What the host has seen of its doors from outside, by organisation.
     outside: Mutex<HashMap<OrganisationId, crate::checklist::Outside>>,
+    /// How the host's clock stands beside Apple's, as it was seen last.
+    clock_beside: Mutex<Option<crate::checklist::ClockBeside>>,
     /// What the host has seen of manifests of apps, by organisation.
     manifests: manifests::ManifestMemory,
     /// ADE profiles with which devices did not wait, as they were counted last.
@@ -274,6 +276,8 @@ pub struct Org {
     person: Arc<str>,
     /// While a device's message is answered: whether the host's span knows the serial number.
     named: Option<Arc<AtomicBool>>,
+    /// Addresses that stand only in what somebody has just sent may be looked at.
+    may_send_us: bool,
 }
 
 impl std::fmt::Debug for Org {
@@ -353,14 +357,16 @@ impl Mdm {
         let mut node = [0_u8; 2];
         // Without randomness ids of two processes may collide, which the store answers with a conflict: harmless.
         let _ = openssl::rand::rand_bytes(&mut node);
+        let ids = Arc::new(IdSource::new(u16::from_be_bytes(node)));
+        let store = RidingStore::new(store, Arc::clone(&clock), Arc::clone(&ids));
         Self {
             inner: Arc::new(Inner {
-                store: Arc::new(RidingStore::new(store, Arc::clone(&clock))),
+                store: Arc::new(store),
                 vault,
                 clock,
                 ports,
                 settings,
-                ids: IdSource::new(u16::from_be_bytes(node)),
+                ids,
                 nonces: acme::UsedNonces::default(),
                 runbooks: Mutex::default(),
                 keys: Mutex::default(),
@@ -388,6 +394,7 @@ impl Mdm {
                 unreleased: PutOff::default(),
                 set_back: set_back::SetBack::default(),
                 outside: Mutex::default(),
+                clock_beside: Mutex::default(),
                 manifests: manifests::ManifestMemory::default(),
                 unheld: Mutex::default(),
             }),
@@ -472,6 +479,7 @@ impl Mdm {
             actor: Arc::from("operator"),
             person: Arc::from("operator"),
             named: None,
+            may_send_us: true,
         }
     }
 }
@@ -491,6 +499,14 @@ impl Org {
     #[must_use]
     pub fn being(mut self, person: &str) -> Self {
         self.person = Arc::from(person);
+        self
+    }
+
+    /// The same handle for somebody at whose word nobody is to look at an address: of those that stand in a runbook of a question, the
+    /// ones are looked at that plans or kept runbooks name too.
+    #[must_use]
+    pub fn looking_at_ours_alone(mut self) -> Self {
+        self.may_send_us = false;
         self
     }
 

@@ -261,11 +261,14 @@ impl Org {
         let Some(row) = self.inventory().await? else {
             return Ok(false);
         };
+        if row.phase == PullPhase::Idle && !row.is_wanted() {
+            // Before the account is looked for, which may have been removed.
+            return Ok(false);
+        }
         let key = self.api_key().await?;
         let api = &self.ports().api;
         let now = self.now();
         let page = match &row.phase {
-            PullPhase::Idle if !row.is_wanted() => return Ok(false),
             PullPhase::Idle => Ok(PulledPage::Services(api.services(&key).await?)),
             PullPhase::Members {
                 service, cursor, ..

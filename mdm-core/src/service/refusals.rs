@@ -3,6 +3,7 @@
 use super::{Mdm, Org, Peer};
 use crate::audit::{NO_IDENTITY, Refusal};
 use crate::error::Error;
+use crate::identity::hexadecimal;
 use crate::ids::{OrganisationId, RefusalId, Serial};
 use crate::store::Batch;
 use crate::wire::signature;
@@ -112,7 +113,7 @@ impl Org {
     pub async fn refused_unread(&self, door: &str, peer: &Peer, reason: &str) {
         let serial = match &peer.certificate {
             Some(certificate) => match self.chain_of(&certificate.0) {
-                Ok((sha256, ..)) => self.serial_of(&sha256).await,
+                Ok((hash, ..)) => self.serial_of(&hexadecimal(&hash)).await,
                 Err(_) => None,
             },
             None => None,

@@ -1,5 +1,5 @@
 //! Clears away what is over and older than its organisation wants to keep: settled commands with their reports, superseded
-//! enrolments, requests that came with a key, messages to receivers of webhooks, identities that are over and on no revocation list, enrolment sessions that nobody used or of which no identity is
+//! enrolments, requests that came with a key, messages to receivers of webhooks, jobs for hand-offs, identities that are over and on no revocation list, enrolment sessions that nobody used or of which no identity is
 //! left, declarations that are out of use, sign-ins and people's sessions that are over. Never touches the record, a secret, or anything that is still open. In the same round devices are woken of which nothing
 //! was heard for long, and what was imported of people goes where its time is over.
 
@@ -31,8 +31,8 @@ const PAGE: u32 = 200;
 enum Piece {
     /// What is over.
     Over,
-    /// People's names in what was accepted.
-    Accepted,
+    /// What is found only by going through everything.
+    Walked,
 }
 
 impl Mdm {
@@ -44,17 +44,16 @@ impl Mdm {
         }
         let mut gone = self.in_all(now, Piece::Over).await?;
         if gone == 0 {
-            // Last, and once in a round: it reads what was accepted.
-            gone = self.in_all(now, Piece::Accepted).await?;
-        }
-        if gone == 0 {
             // First: what fails below is not tried in every round.
             *self
                 .inner
                 .clear_at
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner) = Some(now + EVERY);
+            // Once in a round: however much went before, everything is gone through once. What fails there keeps nobody asleep.
+            let walked = self.in_all(now, Piece::Walked).await;
             self.wake_the_forgotten(now).await?;
+            gone = walked?;
         }
         Ok(usize::try_from(gone).unwrap_or(usize::MAX))
     }
@@ -72,7 +71,7 @@ impl Mdm {
                 let org = self.handle(organisation);
                 gone += match piece {
                     Piece::Over => org.clear_over(now).await?,
-                    Piece::Accepted => org.forget_accepted(now).await?,
+                    Piece::Walked => org.clear_walked(now).await?,
                 };
             }
         }
@@ -98,8 +97,6 @@ impl Org {
             .store()
             .prune_people(self.id(), now - DAY, AT_ONCE)
             .await?;
-        gone += self.close_expired_hand_offs().await?;
-        gone += self.forget_people(now).await?;
         gone += self.store().prune_repeats(self.id(), now, AT_ONCE).await?;
         if let Some((_, before)) = days_back(self.organisation.settings.retention_days, now) {
             let rows = self.store().prune(self.id(), before, AT_ONCE).await?;
@@ -109,6 +106,13 @@ impl Org {
             gone += rows;
         }
         Ok(gone)
+    }
+
+    /// What no index finds: the rows of an organisation are read from the first to the last. Answers of how many something went.
+    async fn clear_walked(&self, now: Timestamp) -> Result<u64, Error> {
+        let closed = self.close_expired_hand_offs().await?;
+        let people = self.forget_people(now).await?;
+        Ok(closed + people + self.forget_accepted(now).await?)
     }
 
     /// Takes away what was imported of people so long ago that it is not to be kept, where their device is in no open wave; the record

@@ -12,8 +12,8 @@ use crate::device::Platform;
 use crate::error::Error;
 use crate::ids::RunbookId;
 use crate::library::LibraryContent;
-use crate::migration::PinnedRunbook;
-use crate::organisation::check_name;
+use crate::migration::{PinnedRunbook, Variant};
+use crate::organisation::{Organisation, check_name};
 use crate::runbook::KeptRunbook;
 use crate::secret::SecretKind;
 use crate::store::Batch;
@@ -55,6 +55,7 @@ impl Org {
     /// The store's.
     pub async fn kept_runbooks(&self) -> Result<Vec<RunbookView>, Error> {
         let mut kept = self.store().kept_runbooks(self.id()).await?;
+        kept.retain(|runbook| runbook.removed.is_none());
         kept.sort_by(|a, b| a.name.cmp(&b.name));
         let mut places = Vec::new();
         for project in self.projects().await? {
@@ -75,11 +76,9 @@ impl Org {
                 revision,
                 drift: false,
             });
+            let standard = standard_of(runbook.platform);
             let uses = places.iter().flat_map(|(kind, name, runbooks)| {
-                // An edit that says the same may be kept under another name, for another platform.
-                let its = runbooks.get(&runbook.platform);
-                let found = its.and_then(|id| runbook.revision_of(*id));
-                found.map(|has| RunbookUse {
+                revision_in(&runbook, standard, runbooks).map(|has| RunbookUse {
                     kind,
                     name: name.clone(),
                     revision: has,
@@ -104,13 +103,16 @@ impl Org {
         name: &str,
         revision: Option<u32>,
     ) -> Result<(KeptRunbook, PinnedRunbook), Error> {
-        let kept = self.kept(name).await?.ok_or(Error::NotFound("runbook"))?;
+        let kept = self.kept(name).await?;
+        let kept = kept.filter(|kept| kept.removed.is_none());
+        let kept = kept.ok_or(Error::NotFound("runbook"))?;
         let edit = kept.edit(revision);
         let pinned = edit.ok_or(Error::NotFound("edit of this runbook"))?.pinned;
         let plan = PinnedRunbook::clone(&*self.plan(pinned).await?);
         Ok((kept, plan))
     }
 
+    /// Its row, of one that was taken out of use, too.
     async fn kept(&self, name: &str) -> Result<Option<KeptRunbook>, Error> {
         let id = KeptRunbook::id_of(name);
         Ok(self.store().kept_runbook(self.id(), id).await?)
@@ -251,13 +253,19 @@ impl Org {
     ) -> Result<KeptRunbook, Error> {
         let kept = self.kept(name).await?;
         let mut kept = kept.unwrap_or_else(|| KeptRunbook::new(self.id(), name, platform));
+        let mut in_force = kept.revision();
+        if kept.removed.take().is_some() {
+            // Its name is free: nobody has seen one, and what is kept from now on may be for another platform.
+            (kept.platform, in_force) = (platform, 0);
+            name.clone_into(&mut kept.name);
+        }
         if kept.platform != platform {
             return Err(Error::bad_input(
                 "platform",
                 format!("is {} for this runbook", kept.platform.as_str()),
             ));
         }
-        let before = match kept.edit(None) {
+        let before = match kept.edit(None).filter(|_| in_force > 0) {
             Some(edit) => Some(self.plan(edit.pinned).await?),
             None => None,
         };
@@ -267,10 +275,13 @@ impl Org {
                 return Ok(kept);
             }
         }
-        if let Some(seen) = seen.filter(|seen| *seen != kept.revision()) {
+        if let Some(seen) = seen.filter(|seen| *seen != in_force) {
+            let now = match in_force {
+                0 => "there is no runbook of this name".to_owned(),
+                revision => format!("the runbook is at revision {revision}"),
+            };
             return Err(Error::Precondition(format!(
-                "the runbook is at revision {}, and this was made from {seen}: somebody has changed it since",
-                kept.revision()
+                "{now}, and this was made from {seen}: somebody has changed it since"
             )));
         }
         runbook.revision = kept.revision() + 1;
@@ -294,6 +305,83 @@ impl Org {
         self.store().commit(batch).await?;
         Ok(kept)
     }
+
+    /// Takes a kept runbook out of use that nothing goes by any more: no open project, no open wave, no enrolment that nobody
+    /// planned, no template. What was pinned of it stays: attempts are told and proved by theirs. Its name is free then.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Precondition`] names what goes by it; the store's.
+    pub async fn remove_runbook(&self, name: &str) -> Result<KeptRunbook, Error> {
+        self.again_on_conflict(|| async {
+            let kept = self.kept(name).await?;
+            let kept = kept.filter(|kept| kept.removed.is_none());
+            let mut kept = kept.ok_or(Error::NotFound("runbook"))?;
+            self.must_be_own(&kept.name, kept.platform).await?;
+            // Written as well: whoever chooses it for enrolments meanwhile was quicker and is seen, or decides anew and finds none.
+            let organisation = self.fresh().await?;
+            if let Some(user) = self.goes_by(&kept, &organisation).await? {
+                return Err(Error::Precondition(format!(
+                    "{} cannot be removed: {user}",
+                    kept.name
+                )));
+            }
+            kept.removed = Some(self.now());
+            let mut batch = Batch::new();
+            let detail = json!({ "runbook": kept.name, "revision": kept.revision() });
+            self.audit_into(&mut batch, "runbook.removed", detail);
+            batch.put(organisation).put(kept.clone());
+            self.store().commit(batch).await?;
+            Ok(kept)
+        })
+        .await
+    }
+
+    /// What goes by a kept runbook, in words.
+    async fn goes_by(
+        &self,
+        kept: &KeptRunbook,
+        organisation: &Organisation,
+    ) -> Result<Option<String>, Error> {
+        let chosen = organisation.settings.unplanned_runbooks.get(&kept.platform);
+        if chosen.is_some_and(|name| KeptRunbook::id_of(name) == kept.id) {
+            return Ok(Some(
+                "devices that come by a migration which nobody planned here are set up by it"
+                    .to_owned(),
+            ));
+        }
+        let standard = standard_of(kept.platform);
+        let has = |runbooks: &BTreeMap<Platform, RunbookId>| {
+            revision_in(kept, standard, runbooks).is_some()
+        };
+        for project in self.projects().await? {
+            if project.closed.is_none() && has(&project.runbooks) {
+                return Ok(Some(format!("the project {} has it", project.name)));
+            }
+        }
+        for wave in self.all_waves().await? {
+            if wave.is_open() && has(&wave.runbooks) {
+                return Ok(Some(format!("the wave {} has it, and is open", wave.name)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The id under which the standard runbook of a platform is pinned.
+fn standard_of(platform: Platform) -> RunbookId {
+    RunbookId(PinnedRunbook::standard(platform, Variant::Migration).content_id())
+}
+
+/// Which edit of a kept runbook somebody has. What is pinned goes by its content: an edit that says the same may be kept under another
+/// name, for another platform, and whoever has the standard runbook does not have a copy of it that somebody keeps.
+fn revision_in(
+    kept: &KeptRunbook,
+    standard: RunbookId,
+    runbooks: &BTreeMap<Platform, RunbookId>,
+) -> Option<u32> {
+    let its = runbooks.get(&kept.platform);
+    let its = its.filter(|id| **id != standard);
+    its.and_then(|id| kept.revision_of(*id))
 }
 
 /// What is wrong with one of several runbooks: `runbook.lock` is `runbooks.ios.lock`.

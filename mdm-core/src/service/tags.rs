@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Org;
 use crate::error::Error;
 use crate::ids::{DeviceId, Serial};
+use crate::migration::known_by;
 
 /// Devices that are read at a time.
 const PAGE: u32 = 1_000;
@@ -58,6 +59,25 @@ impl Org {
                 *found.groups.entry(group.clone()).or_default() += 1;
             }
         }
+    }
+
+    /// Of words by which steps know devices, those by which they know none. Looks at no more devices than it takes to find one for each:
+    /// most words are those of many.
+    pub(super) async fn nobodys_words(
+        &self,
+        mut words: BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, Error> {
+        let mut after = DeviceId(0);
+        while !words.is_empty() {
+            let page = self.store().devices(self.id(), after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            for device in &page {
+                let has = known_by(&device.tags, &device.groups);
+                words.retain(|word| !has.contains(word));
+            }
+        }
+        Ok(words)
     }
 
     /// Devices whose owners are in a group now, as the newest import told it.

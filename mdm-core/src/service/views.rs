@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Org;
 use crate::device::Device;
+use crate::enrollment::Enrollment;
 use crate::error::Error;
-use crate::ids::{DeviceId, MoveId, Serial, WaveId};
+use crate::ids::{DeviceId, EnrollmentId, MoveId, Serial, WaveId};
 use crate::migration::Move;
 use crate::views::{Context, Views, views};
 use crate::wave::{Server, Wave};
@@ -50,11 +51,15 @@ impl Org {
         let services = services.unwrap_or_default();
         let mut waves: BTreeMap<WaveId, Option<Wave>> = BTreeMap::new();
         let mut all = Vec::with_capacity(devices.len());
+        let ids: Vec<EnrollmentId> = devices.iter().filter_map(|d| d.enrollment).collect();
+        let enrolments = match ids.is_empty() {
+            true => Vec::new(),
+            false => self.store().enrollments_of(self.id(), &ids).await?,
+        };
+        let enrolments = enrolments.into_iter().map(|one| (one.id, one));
+        let enrolments: BTreeMap<EnrollmentId, Enrollment> = enrolments.collect();
         for device in devices {
-            let enrolment = match device.enrollment {
-                Some(id) => self.store().enrollment(self.id(), id).await?,
-                None => None,
-            };
+            let enrolment = device.enrollment.and_then(|id| enrolments.get(&id));
             let attempt = match device.open_move.and_then(|id| attempts.get(&id)) {
                 Some(attempt) => Some(attempt.clone()),
                 None => self.attempt_of(device.open_move).await?,
@@ -69,7 +74,7 @@ impl Org {
             let context = Context {
                 servers: &servers,
                 services: &services,
-                enrolment: enrolment.as_ref(),
+                enrolment,
                 attempt: attempt.as_ref(),
                 wave: wave.and_then(Option::as_ref),
             };

@@ -4,9 +4,9 @@
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::approval::{Alone, Approval};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
-use crate::audit_seal::AuditSeal;
+use crate::audit_seal::{AuditSeal, FRESH, HELD};
 use crate::budget::Budget;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::ddm::status::ChannelStatus;
 use crate::ddm::{
     Declaration, DeclarationAssignment, DeclarationContent, DeclarationManifest, DeclarationSet,
@@ -17,7 +17,7 @@ use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::hand_off::{HandOff, HandOffPart};
 use crate::hook::{Hook, HookMessage};
-use crate::ids::{JobId, OrganisationId};
+use crate::ids::{AuditId, IdSource, JobId, OrganisationId};
 use crate::inventory::Inventory;
 use crate::job::Job;
 use crate::library::LibraryItem;
@@ -43,6 +43,8 @@ pub struct Batch {
     pub writes: Vec<Write>,
     /// Rows that were read for the decision and are not written.
     pub expects: Vec<Expect>,
+    /// Since when the ids of its lines of the record are drawn, where it has any and was handed over by this library.
+    drawn: Option<Stopwatch>,
 }
 
 impl Batch {
@@ -75,11 +77,57 @@ impl Batch {
         self
     }
 
+    /// Whether it has lines of the record and was handed over more than a minute ago: it must not be written any more, for others may
+    /// have sealed the record past its time. Whoever commits looks as the transaction begins and right before it ends, and answers
+    /// [`StoreError::Late`](super::StoreError::Late).
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        is_late(self.drawn)
+    }
+
+    /// Gives its lines of the record ids of this moment, if theirs are older, and keeps the moment: a decision may have taken its
+    /// time, and what seals the record goes by the ids.
+    pub(crate) fn draw(&mut self, ids: &IdSource, clock: &dyn Clock) {
+        let lines = self.writes.iter_mut().filter_map(|write| match write {
+            Write::Audit(line) => Some(line),
+            _ => None,
+        });
+        let lines: Vec<_> = lines.collect();
+        if lines.is_empty() {
+            return;
+        }
+        // Before the clock is read: what passes in between counts.
+        self.drawn = Some(Stopwatch::start());
+        let now = clock.now();
+        let is_old = |id: AuditId| now.since(IdSource::time(id.0)) > FRESH;
+        if lines.iter().any(|line| is_old(line.id)) {
+            // All of them, in their order.
+            for line in lines {
+                line.id = AuditId(ids.next(now));
+            }
+        }
+    }
+
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) const fn drawn(&self) -> Option<Stopwatch> {
+        self.drawn
+    }
+
+    /// As if it had been handed over then.
+    pub(crate) fn drawn_at(&mut self, drawn: Stopwatch) {
+        self.drawn = Some(drawn);
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.expects.is_empty()
     }
+}
+
+/// Whether what was drawn then must not be written any more.
+pub(crate) fn is_late(drawn: Option<Stopwatch>) -> bool {
+    drawn.is_some_and(|drawn| drawn.elapsed() > HELD)
 }
 
 /// One row to be written. A versioned noun carries the version that it was read with: 0 inserts and conflicts when the
@@ -376,4 +424,56 @@ pub enum Noun {
     Hook,
     /// Messages to them.
     HookMessage,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn lines_of_a_decision_that_took_its_time_get_new_ids_in_their_order() {
+        let ids = IdSource::new(1);
+        let decided = Timestamp::from_millis(1_800_000_000_000);
+        let line = |what: &str| {
+            let id = AuditId(ids.next(decided));
+            let nothing = serde_json::Value::Null;
+            AuditEntry::new(OrganisationId(1), id, decided, "Anna", what, None, nothing)
+        };
+        let (one, two) = (line("one"), line("two"));
+        let told = |after: Duration| {
+            let mut batch = Batch::new();
+            batch.put(one.clone()).put(two.clone());
+            batch.draw(&ids, &ManualClock::new(decided + after));
+            assert!(batch.drawn.is_some() && !batch.is_late());
+            let lines = batch.writes.iter().map(|write| match write {
+                Write::Audit(line) => (line.id, line.at, line.what.clone()),
+                other => panic!("{other:?}"),
+            });
+            lines.collect::<Vec<_>>()
+        };
+        let as_decided = [&one, &two].map(|line| (line.id, decided, line.what.clone()));
+        assert_eq!(told(Duration::from_secs(1)), as_decided);
+        let later = told(Duration::from_mins(10));
+        assert_eq!((&*later[0].2, &*later[1].2), ("one", "two"));
+        assert!(later[0].0 < later[1].0);
+        for (id, at, _) in later {
+            // What was decided when stays what it was.
+            assert_eq!(at, decided);
+            let drawn = IdSource::time(id.0);
+            assert!(drawn >= decided + Duration::from_mins(10), "{drawn}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_line_of_the_record_is_never_late() {
+        let mut batch = Batch::new();
+        batch.expect(Noun::Wave, OrganisationId(1), 1, 1);
+        batch.draw(&IdSource::new(1), &ManualClock::default());
+        assert!(batch.drawn.is_none() && !batch.is_late());
+        batch.drawn_at(Stopwatch::running_for(HELD + Duration::from_secs(1)));
+        assert!(batch.is_late());
+    }
 }

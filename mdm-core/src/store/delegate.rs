@@ -101,6 +101,9 @@ macro_rules! hand_on_reads {
             async fn enrollment(&self, organisation: OrganisationId, id: EnrollmentId) -> Result<Option<Enrollment>, StoreError> {
                 ($inner)(self).enrollment(organisation, id).await
             }
+            async fn enrollments_of(&self, organisation: OrganisationId, ids: &[EnrollmentId]) -> Result<Vec<Enrollment>, StoreError> {
+                ($inner)(self).enrollments_of(organisation, ids).await
+            }
             async fn enrollments_by_key(&self, organisation: OrganisationId, key: &str) -> Result<Vec<Enrollment>, StoreError> {
                 ($inner)(self).enrollments_by_key(organisation, key).await
             }
@@ -166,6 +169,9 @@ macro_rules! hand_on_reads {
             }
             async fn set_up_of(&self, organisation: OrganisationId, enrollment: EnrollmentId) -> Result<Option<SetUp>, StoreError> {
                 ($inner)(self).set_up_of(organisation, enrollment).await
+            }
+            async fn set_ups_of_enrollments(&self, organisation: OrganisationId, enrollments: &[EnrollmentId]) -> Result<Vec<SetUp>, StoreError> {
+                ($inner)(self).set_ups_of_enrollments(organisation, enrollments).await
             }
             async fn set_ups_of(&self, organisation: OrganisationId, ids: &[SetUpId]) -> Result<Vec<SetUp>, StoreError> {
                 ($inner)(self).set_ups_of(organisation, ids).await

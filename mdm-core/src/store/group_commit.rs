@@ -6,6 +6,9 @@
 //! lock can hold: a row, or a unique value, that somebody inserted first. Then the group is rolled back and split in
 //! half, until the batch that cannot be written stands alone.
 //!
+//! A batch whose lines of the record have waited for too long is refused as the transaction begins, and right before it ends: the
+//! record may be sealed past their time by then.
+//!
 //! Most groups need none of that: no row is touched twice, and every guard holds. A database that can write such a group
 //! in one step is asked to do so first; when a guard fails there, nothing is written and the two halves find out who it was.
 
@@ -19,9 +22,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::Instrument as _;
 
-use super::batch::{Batch, Lease, Write};
+use super::batch::{Batch, Lease, Write, is_late};
 use super::row::{Key, Row, Stored, Table};
 use super::{CommitFigures, Noun, StoreError};
+use crate::clock::Stopwatch;
 use crate::ids::OrganisationId;
 use crate::job::Job;
 
@@ -39,6 +43,8 @@ const RETRIES: u32 = 5;
 pub(crate) struct Prepared {
     expects: Vec<(Key, i64)>,
     ops: Vec<Op>,
+    /// Since when the ids of its lines of the record are drawn.
+    drawn: Option<Stopwatch>,
 }
 
 /// One write.
@@ -97,7 +103,11 @@ impl Prepared {
                 table.name()
             )));
         }
-        Ok(Self { expects, ops })
+        Ok(Self {
+            expects,
+            ops,
+            drawn: batch.drawn(),
+        })
     }
 
     fn rows(&self) -> usize {
@@ -220,6 +230,15 @@ pub(crate) struct Plan<'a> {
     pub(crate) turns: Vec<Turn<'a>>,
     /// Rows on whose absence a batch rests without writing them. No lock holds them.
     pub(crate) absent: Vec<Key>,
+    /// Since when the oldest of its lines of the record wait.
+    pub(crate) drawn: Option<Stopwatch>,
+}
+
+impl Plan<'_> {
+    /// Whether it has become too late for it since it was made: looked at right before the commit.
+    pub(crate) fn is_late(&self) -> bool {
+        is_late(self.drawn)
+    }
 }
 
 /// A group of which no row is touched twice: everything can be written at once, each part under a guard of its own.
@@ -238,6 +257,23 @@ pub(crate) struct Simple<'a> {
     /// Of a batch that stands alone changes come before new rows, so that a unique value can pass from one to the other;
     /// of several they come after, so that no batch lives on what another one lets go.
     pub(crate) alone: bool,
+    /// Since when the oldest of its lines of the record wait.
+    pub(crate) drawn: Option<Stopwatch>,
+}
+
+impl Simple<'_> {
+    /// Whether it has become too late for it since it was made: looked at right before the commit.
+    pub(crate) fn is_late(&self) -> bool {
+        is_late(self.drawn)
+    }
+}
+
+/// Of two that go together.
+fn oldest(one: Option<Stopwatch>, other: Option<Stopwatch>) -> Option<Stopwatch> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.longer(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// The group as one step, if it can be one.
@@ -248,6 +284,10 @@ fn simple(group: &[Arc<Prepared>]) -> Option<Simple<'_>> {
     };
     let mut written = HashSet::new();
     for batch in group {
+        if is_late(batch.drawn) {
+            return None;
+        }
+        simple.drawn = oldest(simple.drawn, batch.drawn);
         for op in &batch.ops {
             if !written.insert(op.key()) {
                 return None;
@@ -307,6 +347,8 @@ fn simple(group: &[Arc<Prepared>]) -> Option<Simple<'_>> {
 pub(crate) enum Failure {
     /// A guard or a unique index found what no lock can hold.
     Taken,
+    /// It has become too late for one of them since the transaction began.
+    Late,
     /// Another transaction was preferred: the same again may succeed.
     Again(String),
     /// The database refuses a statement: something in this group.
@@ -344,9 +386,14 @@ fn admit<'a>(
     let verdicts = group
         .iter()
         .map(|batch| {
+            // First: what it rests on is looked at again, when it is decided again.
+            if is_late(batch.drawn) {
+                return Err(StoreError::Late);
+            }
             if !stands(batch, &held) {
                 return Err(StoreError::Conflict);
             }
+            plan.drawn = oldest(plan.drawn, batch.drawn);
             let nth = order.place(batch);
             while plan.turns.len() <= nth && !batch.ops.is_empty() {
                 plan.turns.push(Turn::default());
@@ -501,6 +548,7 @@ pub(crate) async fn apply_group<B: Backend>(
                 parts.push(part.start..middle);
             }
             Err(Failure::Taken) => answers[part].fill(Err(StoreError::Conflict)),
+            Err(Failure::Late) => answers[part].fill(Err(StoreError::Late)),
             Err(Failure::Refused(why)) => answers[part].fill(Err(StoreError::Database(why))),
             Err(Failure::Again(why)) => answers[part].fill(Err(StoreError::Unavailable(why))),
         }

@@ -64,6 +64,10 @@ pub enum StoreError {
     /// A version was stale, or a unique value is taken: load and decide again.
     #[error("conflict: what the decision rested on has changed")]
     Conflict,
+    /// The batch was held back for more than a minute after it was handed over, and its lines of the record came too late: nothing
+    /// was written, load and decide again.
+    #[error("this was decided more than a minute ago and is not written any more: decide again")]
+    Late,
     /// The database cannot be reached, is full or is shutting down; later may help.
     #[error("the database is not available: {0}")]
     Unavailable(String),

@@ -11,6 +11,7 @@ use super::{
     Write,
 };
 use crate::clock::{Clock, Timestamp};
+use crate::ids::IdSource;
 use crate::repeat::{Repeat, RepeatState};
 
 tokio::task_local! {
@@ -113,20 +114,22 @@ impl Riding {
     }
 }
 
-/// Hands everything on.
+/// Hands everything on. Batches with lines of the record get a date on their way.
 pub(crate) struct RidingStore<S> {
     inner: S,
     clock: Arc<dyn Clock>,
+    ids: Arc<IdSource>,
     /// The latest moment of that clock at a commit.
     latest: AtomicI64,
 }
 
 impl<S> RidingStore<S> {
-    pub(crate) fn new(inner: S, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(inner: S, clock: Arc<dyn Clock>, ids: Arc<IdSource>) -> Self {
         let latest = AtomicI64::new(i64::MIN);
         Self {
             inner,
             clock,
+            ids,
             latest,
         }
     }
@@ -178,6 +181,7 @@ impl<S: Store> Store for RidingStore<S> {
             }
             None => None,
         };
+        batch.draw(&self.ids, &*self.clock);
         self.inner.commit(batch).await?;
         if let Some((expecting, changed)) = expecting {
             expecting.keep(changed);

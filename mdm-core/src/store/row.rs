@@ -216,7 +216,7 @@ stored! {
     Device in Devices versioned: |it| device_cells(it);
     LastHeard in LastHeard versioned: |it| vec![moment(Some(it.at))];
     OriginalFacts in Originals versioned: |_it| vec![];
-    HandOff in HandOffs versioned: |_it| vec![];
+    HandOff in HandOffs versioned: |it| vec![moment(it.over())];
     HandOffPart in HandOffParts versioned: |it| vec![Cell::Int(Some(it.job.0))];
     AuditSeal in AuditSeals versioned: |_it| vec![];
     Project in Projects versioned: |it| vec![text(&it.name)];

@@ -263,3 +263,28 @@ async fn a_device_that_had_checked_out_and_leaves_the_list_is_in_the_record_as_m
     let marked: Vec<_> = marked.map(|e| e.device).collect();
     assert_eq!(marked, [Some(row("A").await.id)]);
 }
+
+#[tokio::test]
+async fn what_a_device_said_before_it_left_the_list_is_old_when_it_is_listed_again() {
+    let stage = Stage::new(&[(&["A", "B"], &[], false)]).await;
+    stage.server("one").await;
+    stage.pass(MINUTE).await;
+    // Both are enrolled here, and no CheckOut ever comes.
+    let mut batch = Batch::new();
+    for (id, serial) in [(71, "A"), (72, "B")] {
+        let mut device = stage.device(serial).await;
+        device.enrollment = Some(EnrollmentId(id));
+        batch.put(device);
+    }
+    stage.store.commit(batch).await.unwrap();
+    let before = stage.clock.now();
+    assert!(stage.device("A").await.ours_since().unwrap() < before);
+    let changes: [Page; 2] = [(&[], &["A"], false), (&["A"], &[], false)];
+    stage.script.changes.lock().unwrap().extend(changes);
+    stage.pass(HOUR * 5).await;
+    let listed_again = stage.device("A").await;
+    assert!(!listed_again.record.as_ref().unwrap().gone);
+    assert!(listed_again.enrollment.is_some() && listed_again.moved_away.is_none());
+    assert!(listed_again.ours_since().unwrap() > before);
+    assert!(stage.device("B").await.ours_since().unwrap() < before);
+}

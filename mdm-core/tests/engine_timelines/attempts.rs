@@ -11,6 +11,9 @@ use mdm_core::migration::{
 
 use super::engine_story::{self, START, say_effect};
 
+/// In minutes.
+const HOUR: u64 = 60;
+
 /// Apple's side of one attempt, event by event.
 struct Attempt {
     row: Move,
@@ -197,6 +200,96 @@ fn an_attempt_goes_from_the_plan_to_apples_success() {
 }
 
 #[test]
+fn the_proof_and_apples_word_have_a_day_together() {
+    let set_up = SetUpId(5);
+    let proved = || SetUpPhase::Ended {
+        end: SetUpEnd::ProvedWithExceptions,
+        exceptions: Vec::new(),
+    };
+    let is_out = |a: &mut Attempt, minutes| {
+        for phase in [SetUpPhase::Holding, SetUpPhase::Proving] {
+            a.tell(minutes, &Event::SetUpChanged { set_up, phase });
+        }
+    };
+    let say = |a: &mut Attempt, minutes, set_up, phase| {
+        a.tell(minutes, &Event::SetUpChanged { set_up, phase });
+    };
+    // Nobody at Apple says anything.
+    let ends = |a: &mut Attempt| -> u64 {
+        loop {
+            let due = a.row.wake_at.unwrap().since(START);
+            let at = due.as_secs().div_ceil(60);
+            a.tell(at, &Event::Woke);
+            if a.row.is_ended() {
+                let why = &a.row.exceptions.last().unwrap().why;
+                assert!(why.contains("within 24 hours"), "{why}");
+                return at;
+            }
+        }
+    };
+    let day = 24 * HOUR;
+    for (proved_after, ends_after) in [
+        (1, day),
+        (20 * HOUR, day),
+        // The last reading is waited for.
+        (day - 2, day + 3),
+        (day + 1, day + 6),
+    ] {
+        let mut a = scheduled();
+        is_out(&mut a, 201);
+        say(&mut a, 201 + proved_after, set_up, proved());
+        assert_eq!(ends(&mut a), 201 + ends_after, "{}", a.log);
+    }
+    // Silence in between is part of it, and what Apple says to that last reading counts.
+    let mut a = scheduled();
+    is_out(&mut a, 201);
+    say(&mut a, 300, set_up, SetUpPhase::Stalled);
+    say(&mut a, 201 + 20 * HOUR, set_up, SetUpPhase::Proving);
+    say(&mut a, 201 + day + 1, set_up, proved());
+    a.apple(201 + day + 4, Some(MigrationStatus::Success), "OURS");
+    assert_eq!(a.row.state, MoveState::Ended(Outcome::Migrated));
+    // An hour before, Apple is asked; where it has said so, the end of the proof is the end.
+    let mut a = scheduled();
+    is_out(&mut a, 201);
+    let asks = 201 + 23 * HOUR;
+    assert_eq!(
+        a.row.wake_at,
+        Some(START + Duration::from_mins(asks)),
+        "{}",
+        a.log
+    );
+    a.tell(asks, &Event::Woke);
+    assert!(a.log.ends_with("ReadDevice\n"), "{}", a.log);
+    a.apple(asks + 1, Some(MigrationStatus::Success), "OURS");
+    assert!(matches!(a.row.state, MoveState::Moving { .. }));
+    say(&mut a, 201 + day + 1, set_up, proved());
+    assert_eq!(a.row.state, MoveState::Ended(Outcome::Migrated));
+    // After a proof that took hours Apple is asked as often as after a short one.
+    let mut a = scheduled();
+    is_out(&mut a, 201);
+    let ended = 201 + 3 * HOUR;
+    say(&mut a, ended, set_up, proved());
+    for minutes in [1, 2, 3] {
+        let due = START + Duration::from_mins(ended + minutes);
+        assert_eq!(a.row.wake_at, Some(due), "{}", a.log);
+        a.tell(ended + minutes, &Event::Woke);
+    }
+    // Whoever is held again, or enrols anew, is proved anew.
+    let mut a = scheduled();
+    is_out(&mut a, 201);
+    say(&mut a, 400, set_up, SetUpPhase::Releasing);
+    say(&mut a, 500, set_up, SetUpPhase::Proving);
+    let again = SetUpId(6);
+    for phase in [SetUpPhase::Enrolling, SetUpPhase::Holding] {
+        say(&mut a, 600, again, phase);
+    }
+    assert_eq!(a.row.proving, None);
+    say(&mut a, 700, again, SetUpPhase::Proving);
+    say(&mut a, 800, again, proved());
+    assert_eq!(ends(&mut a), 700 + day, "{}", a.log);
+}
+
+#[test]
 fn an_attempt_that_nobody_starts_is_named_overdue_and_can_be_extended_or_taken_back() {
     let mut a = scheduled();
     a.tell(64, &Event::Woke);
@@ -281,7 +374,6 @@ fn given_up(a: &Attempt, minutes: u64) -> mdm_core::migration::Transition<Move> 
 
 #[test]
 fn only_what_nothing_else_ends_is_given_up() {
-    const HOUR: u64 = 60;
     let is_noise = |a: &Attempt, minutes| {
         let t = given_up(a, minutes);
         let now = START + Duration::from_mins(minutes);

@@ -110,7 +110,10 @@ async fn an_extension_keeps_to_the_window_and_to_the_days_that_are_kept_free() {
     let asked = stage.apple.asked();
     for (deadline, why) in [
         (START + DAY * 60, "outside of the project's window"),
-        (START + DAY * 20, "a day that is kept free"),
+        (
+            START + DAY * 20,
+            "a time that is kept free, 2026-12-21 to 2027-01-03: holidays",
+        ),
     ] {
         let act = act(deadline);
         let plan = org.plan_act(&act).await.unwrap();

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mdm_core::errand::{Errand, ErrandKind, ErrandState};
+use mdm_core::errand::{Errand, ErrandKind, ErrandState, Sending};
 use mdm_core::ids::{ErrandId, LocationId, Serial, WaveId};
 use mdm_core::migration::{MoveState, Outcome};
 use mdm_core::original::{OriginalApp, Said};
@@ -98,6 +98,45 @@ async fn what_a_device_had_before_us_is_not_taken_back() {
 }
 
 #[tokio::test]
+async fn a_request_that_apple_took_ends_with_its_location() {
+    let stage = stage(1).await;
+    submitted(&stage, &[APP]).await;
+    let is_ours = |errand: &Errand| matches!(errand.kind, ErrandKind::Associate { .. });
+    let mut errand = stage.errands().await.into_iter().find(is_ours).unwrap();
+    assert_eq!(errand.state, ErrandState::Waiting);
+    // Another process has sent it while a person gave the location up.
+    let now = stage.mdm.now();
+    let activity = "EVENT".to_owned();
+    errand.sendings.push(Sending {
+        at: now,
+        devices: 1,
+        activity: Some(activity.clone()),
+        outcome: None,
+    });
+    errand.state = ErrandState::Posted {
+        at: now,
+        activity,
+        looks: 0,
+    };
+    errand.due = now;
+    let id = errand.id;
+    let store = stage.mdm.store();
+    let mut location = store.locations(stage.organisation).await.unwrap().remove(0);
+    location.removed = Some(now);
+    let mut batch = Batch::new();
+    batch.put(errand).put(location);
+    store.commit(batch).await.unwrap();
+    stage.pass(HOUR).await;
+    let all = stage.errands().await;
+    let errand = all.into_iter().find(|e| e.id == id).unwrap();
+    let ErrandState::Refused { why } = &errand.state else {
+        panic!("{errand:?}");
+    };
+    assert!(why.contains("has been removed"), "{why}");
+    assert!(errand.ended.is_some() && errand.needs_person.is_none());
+}
+
+#[tokio::test]
 async fn what_a_person_gave_stays_when_a_wave_is_cancelled() {
     let stage = stage(1).await;
     let location = stage.library("one", &[(APP, 10)]).await;
@@ -188,6 +227,27 @@ async fn who_would_come_without_an_app_stays_behind_until_there_is_a_licence_or_
     stage.accept(wave).await;
     stage.pass(HOUR).await;
     assert_eq!(holders(&stage, "one", APP), all(&stage));
+}
+
+#[tokio::test]
+async fn who_stays_behind_for_want_of_one_app_leaves_the_licence_of_another_to_who_goes() {
+    let stage = stage(2).await;
+    stage.library("one", &[(APP, 1), (OTHER, 1)]).await;
+    give(&stage, "one", APP, &stage.serials[1..]);
+    stage.pass(MINUTE).await;
+    let wave = stage.plan("one", &stage.serials, &[APP, OTHER]).await;
+    stage.pass(MINUTE).await;
+    let org = stage.org().await;
+    let what_if = org.what_if(wave).await.unwrap();
+    let behind: Vec<&Serial> = what_if.blockers.keys().collect();
+    assert_eq!(behind, [&stage.serials[0]], "{:?}", what_if.blockers);
+    let accepted = org.accept(wave, &what_if.digest, &[], "as planned").await;
+    let accepted = accepted.unwrap();
+    assert_eq!((accepted.going, accepted.staying), (1, 1));
+    org.submit(wave, &what_if.digest, "a person").await.unwrap();
+    stage.pass(HOUR).await;
+    let last = BTreeSet::from([stage.serials[1].clone()]);
+    assert_eq!(holders(&stage, "one", OTHER), last);
 }
 
 #[tokio::test]

@@ -180,7 +180,7 @@ async fn a_digest_that_nobody_accepted_submits_nothing(house: House) {
     org.accept(shops, &other, &[], "as planned").await.unwrap();
     assert_eq!(org.submit(shops, &other, "Eva").await.unwrap(), 2);
     assert!(!untouched().await);
-    // Of three that are to have something done before, one has, one goes all the same, and one stays.
+    // Of three that are to have something done before, one has, of one somebody says why it goes without, and one stays.
     let change = ProjectChange {
         prerequisites: Some(words(&["lock-off"])),
         ..ProjectChange::default()
@@ -200,7 +200,19 @@ async fn a_digest_that_nobody_accepted_submits_nothing(house: House) {
         reason: "its owner has said so".to_owned(),
     };
     let digest = &what_if.digest;
-    let accepted = org.accept(rest, digest, &[waiver], "as planned").await;
+    let refused = org.accept(rest, digest, &[waiver], "as planned").await;
+    says(refused, "prerequisites cannot be waived by anybody");
+    says(org.submit(rest, digest, "Eva").await, "nobody has accepted");
+    org.meet(
+        rest,
+        Some(&three[1..2]),
+        "lock-off",
+        "not needed: its owner has said so",
+    )
+    .await
+    .unwrap();
+    let digest = &org.what_if(rest).await.unwrap().digest;
+    let accepted = org.accept(rest, digest, &[], "as planned").await;
     let accepted = accepted.unwrap();
     assert_eq!((accepted.going, accepted.staying), (2, 1));
     assert_eq!(org.submit(rest, digest, "Eva").await.unwrap(), 2);

@@ -134,12 +134,43 @@ async fn owners_of_a_wave_are_told_its_own_words_in_their_language() {
     house.mdm.store().commit(batch).await.unwrap();
     let page = org.owner_notices(rest, None, MoveId(0), 10).await.unwrap();
     assert!(page.notices.is_empty());
+    assert_eq!((page.staying, page.left_out), (1, 0));
     let calendar = org.wave_calendar(rest, None, MoveId(0), 10).await.unwrap();
     assert!(
         calendar.text.contains("STATUS:CANCELLED"),
         "{}",
         calendar.text
     );
+
+    // Nor is whoever would read a date that is not theirs; whose date it still is reads it. Nor does the calendar hold a date that
+    // Apple has refused for good.
+    let since = START;
+    let refused = |may_come| MoveState::SubmitFailed {
+        since,
+        why: "no".to_owned(),
+        may_come,
+    };
+    for (state, word, called_off) in [
+        (MoveState::Cancelling { since }, false, false),
+        (MoveState::Started { since }, false, false),
+        (refused(true), false, false),
+        (refused(false), false, true),
+        (MoveState::Offered { since }, true, false),
+        (MoveState::Overdue { since }, true, false),
+    ] {
+        let mut member = org.members(rest).await.unwrap().remove(0);
+        member.state = state;
+        let mut batch = Batch::new();
+        batch.put(member);
+        house.mdm.store().commit(batch).await.unwrap();
+        let page = org.owner_notices(rest, None, MoveId(0), 10).await.unwrap();
+        let found = (page.notices.len(), page.left_out, page.staying);
+        assert_eq!(found, (usize::from(word), usize::from(!word), 0));
+        let calendar = org.wave_calendar(rest, None, MoveId(0), 10).await.unwrap();
+        let text = calendar.text;
+        assert_eq!(text.contains("STATUS:CANCELLED"), called_off, "{text}");
+        assert_eq!(text.contains("STATUS:CONFIRMED"), !called_off, "{text}");
+    }
 }
 
 #[tokio::test]

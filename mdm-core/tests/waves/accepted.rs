@@ -8,7 +8,7 @@ use mdm_core::check::{Check, CheckResult};
 use mdm_core::device::Platform;
 use mdm_core::evidence::pack::Redact;
 use mdm_core::ids::{AcceptedId, Serial};
-use mdm_core::migration::{MoveState, PinnedRunbook, Variant};
+use mdm_core::migration::{MoveState, PinnedRunbook, StepId, Variant};
 use mdm_core::original::{OriginalApp, Said};
 use mdm_core::service::{Dates, ProjectChange};
 use mdm_core::store::Batch;
@@ -71,14 +71,21 @@ async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
         serials: BTreeSet::new(),
         reason: "it is known".to_owned(),
     };
-    says(
-        org.accept(pilot, &second.digest, &[no(Check::Capable)], "")
-            .await,
-        "cannot be waived",
-    );
+    // What Apple refuses, and what the organisation has said itself.
+    for check in [
+        Check::Capable,
+        Check::Window,
+        Check::Blackout,
+        Check::Prerequisites,
+    ] {
+        says(
+            org.accept(pilot, &second.digest, &[no(check)], "").await,
+            "cannot be waived",
+        );
+    }
     let stranger = Waiver {
         serials: serials(19..20).into_iter().collect(),
-        ..no(Check::Window)
+        ..no(Check::OsMinimum)
     };
     says(
         org.accept(pilot, &second.digest, &[stranger], "").await,
@@ -86,7 +93,7 @@ async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
     );
     let silent = Waiver {
         reason: " ".to_owned(),
-        ..no(Check::Window)
+        ..no(Check::OsMinimum)
     };
     says(
         org.accept(pilot, &second.digest, &[silent], "").await,
@@ -117,10 +124,26 @@ async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
     );
     says(org.submit_accepted(pilot, "pilot").await, "have changed");
 
+    // Both come back into the window, and have a system that cannot migrate: that can be waived.
+    let runs = async |n: usize, system: &str| {
+        house.clock.advance(Duration::from_secs(1));
+        let mut said = Said::nothing(serial(n));
+        said.system = Some(system.to_owned());
+        let now = house.mdm.now();
+        let taken = org.import_originals("Old MDM", now, vec![said]).await;
+        assert_eq!(taken.unwrap().changed, 1);
+    };
+    for (n, day) in [(0, 20_u32), (1, 21)] {
+        let one = serials(n..n + 1);
+        org.set_dates(pilot, Some(&one), START + day * DAY, START + DAY)
+            .await
+            .unwrap();
+        runs(n, "18.5").await;
+    }
     let digest = org.what_if(pilot).await.unwrap().digest;
     let one = Waiver {
         serials: BTreeSet::from([serial(0)]),
-        ..no(Check::Window)
+        ..no(Check::OsMinimum)
     };
     let waives = std::slice::from_ref(&one);
     let accepted = org.accept(pilot, &digest, waives, "").await.unwrap();
@@ -130,7 +153,9 @@ async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
     let at = accepted.acceptance.at;
     house.clock.advance(Duration::from_secs(1));
     let bert = org.clone().acting_for("Bert");
-    let all = bert.accept(pilot, &digest, &[no(Check::Window)], "").await;
+    let all = bert
+        .accept(pilot, &digest, &[no(Check::OsMinimum)], "")
+        .await;
     assert_eq!(all.unwrap().staying, 0);
     let shown = org.submit_shown(pilot, "pilot", &digest, Some(at)).await;
     says(shown, "Bert has accepted it at");
@@ -161,6 +186,7 @@ async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
 
     // Whoever stayed behind goes with a later submission, and nobody goes twice.
     says(org.submit_accepted(pilot, "pilot").await, "have changed");
+    runs(1, "26.1").await;
     org.set_dates(pilot, None, START + 10 * DAY, START + DAY)
         .await
         .unwrap();
@@ -348,6 +374,47 @@ async fn a_draft_goes_with_the_runbook_that_its_project_has_now() {
         again
     );
     assert_eq!(pins().await, BTreeSet::from([again]));
+}
+
+#[tokio::test]
+async fn a_tag_of_a_device_that_is_no_member_voids_no_acceptance() {
+    let lab = BTreeSet::from(["lab".to_owned()]);
+    let none = BTreeSet::new();
+    for is_tagged in [false, true] {
+        let house = House::new().await;
+        let (org, id, pilot) = pilot(&house, 3, 2, [1, 9]).await;
+        let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+        let step = runbook.steps.iter_mut().find(|s| s.id == StepId::Trust);
+        step.unwrap().only.clone_from(&lab);
+        let change = ProjectChange {
+            runbooks: BTreeMap::from([(Platform::Ios, runbook)]),
+            ..ProjectChange::default()
+        };
+        org.change_project(id, &change).await.unwrap();
+        let tag = async |has: bool| {
+            let (add, take) = match has {
+                true => (&lab, &none),
+                false => (&none, &lab),
+            };
+            let unknown = org.tag_devices(&serials(2..3), add, take).await;
+            assert!(unknown.unwrap().is_empty());
+        };
+        tag(is_tagged).await;
+        let warned = async || {
+            let warnings = org.what_if(pilot).await.unwrap().warnings;
+            warnings
+                .iter()
+                .any(|w| w.contains("only for devices with lab"))
+        };
+        assert_eq!(warned().await, !is_tagged);
+        let digest = org.run_what_if(pilot).await.unwrap().digest;
+        org.accept(pilot, &digest, &[], "").await.unwrap();
+        // The step is for somebody else from now on, or for nobody any more: of these devices nothing has changed.
+        tag(!is_tagged).await;
+        assert_eq!(warned().await, is_tagged);
+        assert_eq!(org.what_if(pilot).await.unwrap().digest, digest);
+        assert_eq!(org.submit_accepted(pilot, "pilot").await.unwrap(), 2);
+    }
 }
 
 #[tokio::test]

@@ -332,7 +332,11 @@ async fn a_plan_goes_out_as_one_document_and_comes_in_again_as_often_as_one_like
     let house = House::new().await;
     let org = fleet(&house, 20).await;
     let id = project(&org, &house).await;
+    let mut calendar = Calendar::default();
+    let free = r#"{"first": "2000-12-24T18:00", "last": "2000-12-26", "why": "holidays"}"#;
+    calendar.blackouts = vec![serde_json::from_str(free).unwrap()];
     let change = ProjectChange {
+        calendar: Some(calendar),
         prerequisites: Some(BTreeSet::from(["wifi-placed".to_owned()])),
         ..ProjectChange::default()
     };
@@ -352,6 +356,7 @@ async fn a_plan_goes_out_as_one_document_and_comes_in_again_as_often_as_one_like
     let plan = org.plan_file(id).await.unwrap();
     // Through its own text.
     let text = serde_json::to_string(&plan).unwrap();
+    assert!(text.contains("2000-12-24T18:00"), "{text}");
     let plan: PlanFile = serde_json::from_str(&text).unwrap();
 
     // Where all of it is, nothing comes in.

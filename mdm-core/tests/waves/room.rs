@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mdm_core::check::Check;
+use mdm_core::gap::GapLimits;
 use mdm_core::migration::MoveState;
 use mdm_core::original::Said;
 use mdm_core::service::{Dates, ProjectChange};
@@ -85,4 +86,39 @@ async fn who_stays_behind_takes_nobodys_room_and_who_is_waived_does() {
     says(org.submit_accepted(pilot, "pilot").await, "waivers let go");
     room_for(4).await;
     assert_eq!(org.submit_accepted(pilot, "pilot").await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn who_stays_behind_takes_no_place_of_its_group_in_the_plans_of_others() {
+    let house = House::new().await;
+    let (org, id, pilot) = pilot(&house, 4, 1, [10, 20]).await;
+    let mut gap = GapLimits::default();
+    gap.tags.insert("even".to_owned(), 1);
+    let change = ProjectChange {
+        gap: Some(gap),
+        ..ProjectChange::default()
+    };
+    org.change_project(id, &change).await.unwrap();
+    let main = wave(&org, id, "main", Preset::Main).await;
+    org.add_members(main, &serials(2..3), Dates::default())
+        .await
+        .unwrap();
+    // Its user would be asked five days before, while one of the pilot has the only place.
+    let asked_from = async || {
+        let (first, last) = (START + 19 * DAY, START + 25 * DAY);
+        let placed = org.plan_dates(main, Some(first), Some(last), None, Some(5 * DAY), true);
+        placed.await.unwrap().remove(0).available_from
+    };
+    assert!(asked_from().await > START + 20 * DAY);
+    house.clock.advance(Duration::from_secs(1));
+    let mut said = Said::nothing(serial(0));
+    said.system = Some("18.5".to_owned());
+    let now = house.mdm.now();
+    org.import_originals("Old MDM", now, vec![said])
+        .await
+        .unwrap();
+    org.run_what_if(pilot).await.unwrap();
+    let staying = members(&org, pilot).await.remove(0).state;
+    assert!(matches!(staying, MoveState::Blocked { .. }), "{staying:?}");
+    assert!(asked_from().await < START + 20 * DAY);
 }

@@ -210,7 +210,7 @@ async fn what_a_device_said_while_it_was_here_is_not_known_of_the_service_that_i
     // It left before it said so.
     change(&house, id, |d| d.moved_away = Some(START - DAY)).await;
     assert!(known().await);
-    // Our list has it no more, since later.
+    // Our list has it no more, since later; and has it again, with an enrolment whose end nobody told.
     change(&house, id, |d| {
         let mut record = DeviceRecord::new(house.server, START + Duration::from_secs(60));
         record.gone = true;
@@ -218,12 +218,22 @@ async fn what_a_device_said_while_it_was_here_is_not_known_of_the_service_that_i
     })
     .await;
     assert!(!known().await);
+    change(&house, id, |d| {
+        let record = DeviceRecord::new(house.server, START + Duration::from_secs(120));
+        d.left_list = Some(START + Duration::from_secs(60));
+        d.record = Some(record);
+    })
+    .await;
+    assert!(!known().await);
+    // It had been off the list before it said so.
+    change(&house, id, |d| d.left_list = Some(START - DAY)).await;
+    assert!(known().await);
 }
 
 #[tokio::test]
 async fn a_step_that_is_for_others_brings_a_device_nothing() {
     let house = House::new().await;
-    let org = fleet(&house, 2).await;
+    let org = fleet(&house, 3).await;
     let told = vec![said(0), said(1)];
     org.import_originals("Old MDM", START, told).await.unwrap();
     let lab = BTreeSet::from(["lab".to_owned()]);
@@ -265,9 +275,16 @@ async fn a_step_that_is_for_others_brings_a_device_nothing() {
         }
     }
     let report = org.look_at(&question, Detail::Everything).await.unwrap();
-    let fact = "the step network is only for devices with lap: none of these 2 has that";
+    let fact = "the step network is only for devices with lap: none of these 2 has that, and no other device";
     let warned = Some((CheckResult::Warn, fact.to_owned()));
     assert_eq!(of_all(&report), warned);
+    // Another device has it: the word is right, and these two are others.
+    let lap = BTreeSet::from(["lap".to_owned()]);
+    org.tag_devices(&[serial(2)], &lap, &BTreeSet::new())
+        .await
+        .unwrap();
+    let report = org.look_at(&question, Detail::Everything).await.unwrap();
+    assert_eq!(of_all(&report), None);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use mdm_core::migration::{AppAction, AppPlan};
 use mdm_core::service::{Detail, Member, Org, Question};
 
 use super::service_house::{House, START};
-use super::{DAY, fleet_told, question, runbook, serial};
+use super::{DAY, fleet, fleet_told, question, runbook, said, serial};
 
 /// The manifest of the runbook that all have here.
 const NOTES: &str = "https://apps.example.com/notes.plist";
@@ -103,4 +103,48 @@ async fn those_of_waves_come_first_and_what_is_too_much_is_said() {
     assert_eq!(org.manifests().await.unwrap().len(), 200);
     house.clock.advance(DAY);
     assert_eq!(org.manifests().await.unwrap(), [NOTES]);
+}
+
+#[tokio::test]
+async fn who_plans_nothing_sends_nobody_to_an_address() {
+    const ELSEWHERE: &str = "https://elsewhere.example.com/app.plist";
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    org.import_originals("Old MDM", START, vec![said(0)])
+        .await
+        .unwrap();
+    let mut asked = question(&house, 1);
+    let runbook = asked.runbooks.get_mut(&Platform::Ios).unwrap();
+    runbook.apps = vec![AppPlan {
+        bundle_id: "com.example.elsewhere".to_owned(),
+        store_id: None,
+        manifest_url: Some(ELSEWHERE.to_owned()),
+        action: AppAction::Install,
+    }];
+    let named = runbook.clone();
+    let fact = async |org: &Org| {
+        let looked = org.look_at(&asked, Detail::Everything).await.unwrap();
+        let mut findings = looked.members[0].findings.iter();
+        let found = findings.find(|f| f.check == Check::AppsManifest);
+        found.unwrap().fact.clone()
+    };
+    let desk = org.clone().looking_at_ours_alone();
+    let said = fact(&desk).await;
+    assert!(said.contains("before a planner asks"), "{said}");
+    assert!(org.manifests().await.unwrap().is_empty());
+    // What somebody keeps who may is theirs to ask for.
+    let kept = org.edit_runbook("elsewhere", Platform::Ios, named, None, "for the test");
+    kept.await.unwrap();
+    let said = fact(&desk).await;
+    assert!(!said.contains("before a planner asks"), "{said}");
+    assert_eq!(org.manifests().await.unwrap(), [ELSEWHERE]);
+    // So is what a planner asks for, kept or not.
+    org.remove_runbook("elsewhere").await.unwrap();
+    house.clock.advance(2 * DAY);
+    assert!(org.manifests().await.unwrap().is_empty());
+    fact(&desk).await;
+    assert!(org.manifests().await.unwrap().is_empty());
+    let said = fact(&org).await;
+    assert!(!said.contains("before a planner asks"), "{said}");
+    assert_eq!(org.manifests().await.unwrap(), [ELSEWHERE]);
 }

@@ -11,10 +11,11 @@ use mdm_core::project::Window;
 use mdm_core::service::{Act, Dates, Detail, Member, MigrationAct, Org, ProjectChange, Question};
 use mdm_core::store::testing::{FailingStore, Moment};
 use mdm_core::store::{Batch, SqliteStore};
+use mdm_core::wave::Waiver;
 use serde_json::json;
 
 use super::service_house::{House, START};
-use super::{DAY, fleet_told, list, question, runbook, serial};
+use super::{DAY, fleet, fleet_told, list, question, runbook, said, serial};
 
 /// What a project demands that keeps everybody back.
 fn lock_off() -> ProjectChange {
@@ -201,6 +202,16 @@ async fn a_wave_of_no_project_is_looked_at_with_those_that_it_goes_past() {
     let told = what_if.blockers[&serial(0)].join("\n");
     let past = "past the project Berlin: not met: lock-off";
     assert!(told.contains(past), "{told}");
+    // Whoever would waive it is shown a way that there is: what was done is said of waves of a project.
+    let waiver = Waiver {
+        check: Check::Prerequisites,
+        serials: BTreeSet::new(),
+        reason: "its owner has said so".to_owned(),
+    };
+    let refused = org.accept(wave, &what_if.digest, &[waiver], "").await;
+    let why = refused.unwrap_err().to_string();
+    let way = "let them go with a wave of the project";
+    assert!(why.contains(way) && !why.contains("wave met"), "{why}");
 }
 
 #[tokio::test]
@@ -235,6 +246,72 @@ async fn what_others_do_at_the_same_deadline_voids_no_plan() {
     assert_eq!((done.members, done.blocked), (2, 0));
 }
 
+/// Apple says of these, again and again, that they cannot migrate.
+async fn cannot_go(house: &House, devices: &[usize]) {
+    let store = house.mdm.store();
+    let mut batch = Batch::new();
+    for n in devices {
+        let row = store.device_by_serial(house.org, &serial(*n)).await;
+        let mut device = row.unwrap().unwrap();
+        let reading = device.reading.as_mut().unwrap();
+        reading.capable = Some(false);
+        reading.incapable = Some(Incapable {
+            since: reading.seen - DAY,
+            readings: Incapable::READINGS,
+        });
+        batch.put(device);
+    }
+    store.commit(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_cannot_go_with_a_wave_of_no_project_takes_nobodys_room() {
+    let house = House::new().await;
+    let org = fleet(&house, 4).await;
+    let told = org.import_originals("Old MDM", START, (0..4).map(said).collect());
+    told.await.unwrap();
+    let room_for = |capacity| ProjectChange {
+        capacity: Some(capacity),
+        ..ProjectChange::default()
+    };
+    let made = org.new_project("Berlin", house.server, &room_for(2)).await;
+    let berlin = made.unwrap().id;
+    org.switch_project(berlin, true).await.unwrap();
+    let member = |n| Member {
+        serial: serial(n),
+        deadline: START + 9 * DAY,
+        available_from: START + DAY,
+        original_server: None,
+    };
+    let members: Vec<Member> = (0..4).map(member).collect();
+    let runbooks = BTreeMap::from([(Platform::Ios, runbook())]);
+    let wave = org.plan_wave("host", house.server, &runbooks, &members);
+    let wave = wave.await.unwrap();
+    let over = async || -> Vec<_> {
+        let blockers = org.what_if(wave).await.unwrap().blockers.into_iter();
+        let is_room = |why: &String| why.contains("in a hold at once");
+        let over = blockers.filter(|(_, against)| against.iter().any(is_room));
+        over.map(|(serial, _)| serial).collect()
+    };
+    let all: Vec<_> = (0..4).map(serial).collect();
+    assert_eq!(over().await, all);
+    cannot_go(&house, &[0, 1]).await;
+    assert!(over().await.is_empty());
+    // What stands against one of them can be waived: it may go, and is counted.
+    let mut old = said(2);
+    old.system = Some("18.5".to_owned());
+    house.clock.advance(Duration::from_secs(1));
+    let told = org.import_originals("Old MDM", house.mdm.now(), vec![old]);
+    assert_eq!(told.await.unwrap().changed, 1);
+    assert!(over().await.is_empty());
+    org.change_project(berlin, &room_for(1)).await.unwrap();
+    assert_eq!(over().await, all);
+    // Told of by another look, they take none of their own wave's room either.
+    cannot_go(&house, &[2]).await;
+    org.run_what_if(wave).await.unwrap();
+    assert!(over().await.is_empty());
+}
+
 #[tokio::test]
 async fn who_does_not_go_takes_nobodys_room() {
     let (house, org) = fleet_told(4).await;
@@ -257,26 +334,54 @@ async fn who_does_not_go_takes_nobodys_room() {
     asked.undated = true;
     assert_eq!(of_room(&asked).await, 0);
     // Two of them cannot go anyway: there is room for the others.
-    let store = house.mdm.store();
-    let mut batch = Batch::new();
-    for n in [0, 1] {
-        let row = store.device_by_serial(house.org, &serial(n)).await;
-        let mut device = row.unwrap().unwrap();
-        let reading = device.reading.as_mut().unwrap();
-        reading.capable = Some(false);
-        reading.incapable = Some(Incapable {
-            since: reading.seen - DAY,
-            readings: Incapable::READINGS,
-        });
-        batch.put(device);
-    }
-    store.commit(batch).await.unwrap();
+    cannot_go(&house, &[0, 1]).await;
     let plan = org.plan_act(&act).await.unwrap();
     let blocked: Vec<_> = plan.findings.keys().cloned().collect();
     assert_eq!(blocked, [serial(0), serial(1)], "{:?}", plan.findings);
     for told in plan.findings.values().flatten() {
         assert!(!told.contains("in a hold at once"), "{told}");
     }
+}
+
+#[tokio::test]
+async fn who_is_kept_back_by_one_project_takes_no_room_of_another() {
+    let (house, org) = fleet_told(4).await;
+    // Two of them are at another service, which another project is to leave.
+    let store = house.mdm.store();
+    let mut batch = Batch::new();
+    for n in [2, 3] {
+        let row = store.device_by_serial(house.org, &serial(n)).await;
+        let mut device = row.unwrap().unwrap();
+        device.reading.as_mut().unwrap().assigned_server = Some("OTHERS".to_owned());
+        batch.put(device);
+    }
+    store.commit(batch).await.unwrap();
+    let leaves = |server: &str, change: ProjectChange| ProjectChange {
+        originals: Some(BTreeSet::from([server.to_owned()])),
+        ..change
+    };
+    let change = leaves("THEIRS", lock_off());
+    let made = org.new_project("Berlin", house.server, &change).await;
+    let berlin = made.unwrap().id;
+    org.switch_project(berlin, true).await.unwrap();
+    let room = ProjectChange {
+        capacity: Some(2),
+        ..ProjectChange::default()
+    };
+    project_on(&house, &org, "Paris", &leaves("OTHERS", room)).await;
+    let blocked = async || -> Vec<_> {
+        let act = list(&house, &[0, 1, 2, 3], 9);
+        let plan = org.plan_act(&act).await.unwrap();
+        plan.findings.into_keys().collect()
+    };
+    assert_eq!(blocked().await, [serial(0), serial(1)]);
+    // Once nothing keeps them back they go, and there are too many for the other project.
+    let none = ProjectChange {
+        prerequisites: Some(BTreeSet::new()),
+        ..ProjectChange::default()
+    };
+    org.change_project(berlin, &none).await.unwrap();
+    assert_eq!(blocked().await, [serial(2), serial(3)]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Apple's services behind the library's ports: one shared client for each credential, the organisation API behind its
 //! budget. Holds no decision; turns values of the client into values of the library.
 
+pub(crate) mod beside;
 mod licences;
 mod organisation;
 mod pages;

@@ -1,8 +1,12 @@
-//! A transport that tells of each request what a trace may know: method, host and status, never a path or a header.
+//! A transport that tells of each request what a trace may know: method, host and status, never a path or a header; and reads Apple's
+//! clock in passing.
 
 use abm_client::{Request, Response, Transport, TransportError};
 use async_trait::async_trait;
+use mdm_core::clock::{Clock as _, SystemClock};
 use tracing::Instrument as _;
+
+use super::beside;
 
 /// Makes a span of each request.
 pub(super) struct Traced<T> {
@@ -26,7 +30,12 @@ impl<T: Transport> Transport for Traced<T> {
         {
             request.headers.push(("traceparent", parent.into()));
         }
+        // Not the time of a simulated world: Apple's certificates and signatures are judged by that of machines.
+        let asked = SystemClock.now();
         let answer = self.inner.send(request).instrument(span.clone()).await;
+        if let Some(date) = answer.as_ref().ok().and_then(|a| a.header("date")) {
+            beside::note(date, asked, SystemClock.now());
+        }
         match &answer {
             Ok(answer) => span.record("status", answer.status),
             Err(TransportError::NotSent(_)) => span.record("outcome", "not sent"),

@@ -1,4 +1,4 @@
-//! `mdmd business add|status|services|sync|budget`: the organisation's account at Apple Business or School Manager.
+//! `mdmd business add|remove|status|services|sync|budget`: the organisation's account at Apple Business or School Manager.
 
 use std::path::PathBuf;
 
@@ -26,6 +26,14 @@ pub(crate) enum Business {
         /// The private key (PEM); `-` reads standard input.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Take the account away: its key is destroyed here. At Apple it stays until somebody revokes it there.
+    Remove {
+        /// The identifier of the account (`BUSINESSAPI.…`), typed once more: without it nothing is done (exit 3).
+        #[arg(long, value_name = "CLIENT_ID")]
+        confirm: Option<String>,
         #[command(flatten)]
         place: Where,
     },
@@ -93,6 +101,9 @@ pub(crate) async fn run(common: &Common, command: &Business) -> Done {
                 table(&answer["services"], &[("ID", "id"), ("NAME", "name")]);
             });
         }
+        Business::Remove { confirm, place } => {
+            return remove(common, confirm.as_deref(), place).await;
+        }
         Business::Status { place } => {
             let client = Client::looking(common, place).await?;
             let answer = client.get("/api/v1/business").await?;
@@ -149,6 +160,30 @@ pub(crate) async fn run(common: &Common, command: &Business) -> Done {
             super::print(common, &answer, show_budget);
         }
     }
+    Ok(())
+}
+
+async fn remove(common: &Common, confirm: Option<&str>, place: &Where) -> Done {
+    let client = Client::acting(common, place).await?;
+    let account = client.get("/api/v1/business").await?;
+    let Some(account) = account["client_id"].as_str() else {
+        return Err(anyhow!(
+            "there is no account: `mdmd business add` brings one in"
+        ))
+        .means(Exit::Precondition);
+    };
+    let said = format!(
+        "the key of {account} is destroyed here, and migrations can neither be asked for nor read any more; at Apple the account stays until somebody revokes it there."
+    );
+    let Some(confirm) = confirm else {
+        let why = anyhow!("{said} Nothing was done; --confirm {account} does it");
+        return Err(why).means(Exit::Precondition);
+    };
+    let body = json!({ "client_id": confirm });
+    let answer = client.act("/api/v1/business/remove", &body, &said).await?;
+    super::print(common, &answer, |answer| {
+        println!("account {} is removed", cell(&answer["client_id"]));
+    });
     Ok(())
 }
 

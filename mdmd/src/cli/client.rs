@@ -6,7 +6,8 @@ mod paging;
 mod reach;
 mod streams;
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
@@ -115,7 +116,7 @@ impl Client {
         let socket = config.socket();
         let way = if UnixStream::connect(&socket).await.is_ok() {
             Way::Socket(socket)
-        } else if !config.data_directory.is_dir() {
+        } else if !is_there(&config.data_directory).means(Exit::Precondition)? {
             let why = anyhow!(
                 "there is no data directory {}: `mdmd init` makes one; --data names another, --url a server",
                 config.data_directory.display()
@@ -230,15 +231,20 @@ impl Client {
         .await
     }
 
-    /// A path with the organisation that is meant.
-    fn target(&self, path: &str) -> String {
+    /// A path with the organisation that is meant. `.` and `..` that somebody has typed as a name are refused: whoever stands before
+    /// the server may fold them, written otherwise too, and the request would go to another address.
+    fn target(&self, path: &str) -> Result<String, Ended> {
+        let mut parts = path.split('?').take(1).flat_map(|path| path.split('/'));
+        if let Some(dots) = parts.find(|part| [".", ".."].contains(part)) {
+            return Err(anyhow!("{dots}: is the name of nothing")).means(Exit::BadInput);
+        }
         let mut target = path.to_owned();
         if let Some(code) = &self.organisation {
             target.push(if path.contains('?') { '&' } else { '?' });
             target.push_str("organisation=");
             target.push_str(code);
         }
-        target
+        Ok(target)
     }
 
     async fn ask(
@@ -247,7 +253,7 @@ impl Client {
         path: &str,
         body: Zeroizing<Vec<u8>>,
     ) -> Result<Value, Ended> {
-        let target = self.target(path);
+        let target = self.target(path)?;
         let request = Request::builder()
             .method(method)
             .uri(&target)
@@ -284,6 +290,20 @@ impl Client {
             }
         };
         understood(status, &answer)
+    }
+}
+
+/// Whether there is such a directory. One into which nobody here may look is another thing than none.
+fn is_there(directory: &Path) -> anyhow::Result<bool> {
+    match std::fs::metadata(directory) {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(error) => Err(anyhow!(error).context(format!(
+            "the data directory {} cannot be looked at",
+            directory.display()
+        ))),
     }
 }
 

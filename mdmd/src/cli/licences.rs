@@ -1,8 +1,8 @@
-//! `mdmd licences token|list|assign|status`: licences of Apps and Books.
+//! `mdmd licences token|list|assign|status|remove`: licences of Apps and Books.
 
 use std::path::PathBuf;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 
 use super::act::{self, Acceptance};
@@ -46,6 +46,16 @@ pub(crate) enum Licences {
         devices: Serials,
         #[command(flatten)]
         acceptance: Acceptance,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Give up a location: its token is destroyed here. Licences stay at Apple with the devices that have them.
+    Remove {
+        /// Its number in `licences list`.
+        number: i64,
+        /// The name of the location, typed once more: without it nothing is done (exit 3).
+        #[arg(long, value_name = "NAME")]
+        confirm: Option<String>,
         #[command(flatten)]
         place: Where,
     },
@@ -115,6 +125,11 @@ pub(crate) async fn run(common: &Common, command: &Licences) -> Done {
             });
             return act::run(common, &client, PATH, body, acceptance).await;
         }
+        Licences::Remove {
+            number,
+            confirm,
+            place,
+        } => return remove(common, *number, confirm.as_deref(), place).await,
         Licences::Status { wave, place } => return status(common, wave, place).await,
     }
     Ok(())
@@ -170,6 +185,32 @@ async fn list(common: &Common, refresh: Option<i64>, place: &Where) -> Done {
                 ],
             );
         }
+    });
+    Ok(())
+}
+
+async fn remove(common: &Common, number: i64, confirm: Option<&str>, place: &Where) -> Done {
+    let client = Client::acting(common, place).await?;
+    let all = client.get(PATH).await?;
+    let mut all = all["locations"].as_array().into_iter().flatten();
+    let row = all
+        .find(|row| super::id_of(&row["id"]) == Some(number))
+        .with_context(|| format!("there is no location {number}: `mdmd licences list`"))
+        .means(Exit::Precondition)?;
+    let name = cell(&row["name"]);
+    let said = format!(
+        "the token of {name} is destroyed here, and nothing is given or taken back there any more; licences stay at Apple with the devices that have them, and the location stays claimed for this server until another service takes it over."
+    );
+    let Some(confirm) = confirm else {
+        let why = anyhow!("{said} Nothing was done; --confirm \"{name}\" does it");
+        return Err(why).means(Exit::Precondition);
+    };
+    let path = format!("{PATH}/{number}/remove");
+    let answer = client
+        .act(&path, &json!({ "name": confirm }), &said)
+        .await?;
+    super::print(common, &answer, |answer| {
+        println!("{} is removed", cell(&answer["name"]));
     });
     Ok(())
 }

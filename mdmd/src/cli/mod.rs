@@ -437,7 +437,8 @@ fn sentence(text: &str) -> Result<String, String> {
     }
 }
 
-/// What a person has typed, as one part of a path: whatever is in it, the request goes to no other address.
+/// What a person has typed, as one part of a path: whatever is in it, the request goes to no other address. What is nothing but dots
+/// the client refuses.
 fn in_path(text: &str) -> String {
     let escaped: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
     escaped.replace('+', "%20")

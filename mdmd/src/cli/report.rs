@@ -1,10 +1,12 @@
 //! `mdmd report whatif|wave|device|exceptions|holds|unheard|at-risk|requests|clean-up|evidence`: what auditors, spreadsheets and the next morning's meeting are
 //! shown. A report goes to standard output or into a file as it is read, however long it is.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::Seek as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use mdm_core::store::StoreError;
 use serde_json::json;
 
 use super::client::{Client, Where};
@@ -171,8 +173,7 @@ pub(crate) async fn run(common: &Common, command: &Report) -> Done {
             let path = format!("/api/v1/waves/{id}/evidence");
             let body = serde_json::to_vec(&json!({ "redact": redact }))?;
             eprintln!("POST {path}: the record will say that it was exported, and by whom.");
-            let fetch =
-                async |to: &mut (dyn Write + Send)| client.download("POST", &path, body, to).await;
+            let fetch = async |to: &mut File| client.download("POST", &path, body, to).await;
             into_file(out, fetch).await?;
             super::audit::verify_file(common, out, None, None)
         }
@@ -224,7 +225,17 @@ async fn fetch(common: &Common, client: &Client, path: &str, how: &How) -> Done 
         path += &format!("&table={}", escaped(table));
     }
     match &how.out {
-        None => read(client, &path, &mut Paper).await,
+        None if client.only_looks() => {
+            // What is on paper cannot be taken back: it is whole before anything of it is shown.
+            let place = std::env::temp_dir();
+            let mut whole = tempfile::tempfile_in(&place)
+                .with_context(|| format!("a temporary file in {}", place.display()))?;
+            read(client, &path, &mut whole).await?;
+            whole.rewind()?;
+            std::io::copy(&mut whole, &mut Paper)?;
+            Ok(())
+        }
+        None => client.download("GET", &path, Vec::new(), &mut Paper).await,
         Some(file) => {
             into_file(file, async |to| read(client, &path, to).await).await?;
             let answer = json!({ "file": file, "format": name });
@@ -236,32 +247,26 @@ async fn fetch(common: &Common, client: &Client, path: &str, how: &How) -> Done 
     }
 }
 
-/// Reads a report as it comes. Of a stopped data directory it is whole before anything of it is shown: a row that cannot be read breaks
-/// the first one off that meets it, and a command knows nothing of those that earlier ones met. The second one is without it, and
-/// names it.
-async fn read(client: &Client, path: &str, to: &mut (dyn Write + Send)) -> Result<(), Ended> {
-    if !client.only_looks() {
-        return client.download("GET", path, Vec::new(), to).await;
-    }
-    let mut whole = Vec::new();
-    match client.download("GET", path, Vec::new(), &mut whole).await {
-        Err(ended) if ended.exit == Exit::Failure => {
-            whole.clear();
-            client.download("GET", path, Vec::new(), &mut whole).await?;
+/// Reads a report into a file as it comes. In a stopped data directory a row that cannot be read breaks the first one off that meets it: a
+/// command knows nothing of those that earlier ones met. Then it is begun anew, without that row, and names it.
+async fn read(client: &Client, path: &str, to: &mut File) -> Result<(), Ended> {
+    match client.download("GET", path, Vec::new(), to).await {
+        Err(ended) if ended.why.is::<StoreError>() => {
+            to.rewind()?;
+            to.set_len(0)?;
+            client.download("GET", path, Vec::new(), to).await
         }
         // What there is not, or cannot be asked for, there is not the second time.
-        first => first?,
+        first => first,
     }
-    to.write_all(&whole)?;
-    Ok(())
 }
 
 /// Writes a file that must not be there; one that is not whole does not stay.
 pub(crate) async fn into_file(
     file: &Path,
-    write: impl AsyncFnOnce(&mut (dyn Write + Send)) -> Result<(), Ended>,
+    write: impl AsyncFnOnce(&mut File) -> Result<(), Ended>,
 ) -> Result<(), Ended> {
-    let mut to = std::fs::OpenOptions::new()
+    let mut to = File::options()
         .write(true)
         .create_new(true)
         .open(file)

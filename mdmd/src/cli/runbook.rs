@@ -1,4 +1,4 @@
-//! `mdmd runbook list|show|edit|try`: plans of what happens in a hold, kept under a name by the server, edited here, and played on
+//! `mdmd runbook list|show|edit|remove|try`: plans of what happens in a hold, kept under a name by the server, edited here, and played on
 //! simulated devices before anybody uses them.
 
 use anyhow::{Context as _, anyhow};
@@ -32,6 +32,13 @@ pub(crate) enum Runbook {
     },
     /// Edit one, or begin one: with changes, from a file, or in the editor (VISUAL, EDITOR).
     Edit(Box<Edit>),
+    /// Take one out of use that nothing goes by any more; attempts keep what was pinned for them.
+    Remove {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        place: Where,
+    },
     /// Play one on simulated devices, and show what happened to each of them.
     #[cfg(feature = "world")]
     Try(Box<super::runbook_try::Try>),
@@ -83,6 +90,16 @@ pub(crate) async fn run(common: &Common, command: &Runbook) -> Done {
             Ok(())
         }
         Runbook::Edit(edit) => self::edit(common, edit).await,
+        Runbook::Remove { name, place } => {
+            let client = Client::acting(common, place).await?;
+            let path = format!("/api/v1/runbooks/{}/remove", in_path(name));
+            let said = "nothing is planned with it any more; what was submitted keeps its own.";
+            let answer = client.act(&path, &json!({}), said).await?;
+            super::print(common, &answer, |answer| {
+                println!("{} is removed", cell(&answer["name"]));
+            });
+            Ok(())
+        }
         #[cfg(feature = "world")]
         Runbook::Try(args) => super::runbook_try::run(common, args).await,
     }

@@ -1,14 +1,15 @@
-//! `mdmd token key|import|remove|status`: the server token of Apple's device-assignment service.
+//! `mdmd token key|remove-key|import|remove|status`: the server token of Apple's device-assignment service.
 //!
 //! The private keys stay with the server: `key` writes a certificate, and `import` sends the file as it came.
 
 use std::path::{Path, PathBuf};
 
 use abm_client::{ErrorKind, ServerToken, TokenKeyPair};
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
+use super::new_file::NewFile;
 use super::{About as _, Common, Done, Exit, Means as _, cell, secret_file, table};
 
 /// The server token of the device-assignment service.
@@ -20,6 +21,16 @@ pub(crate) enum Token {
         /// The directory for the certificate; it is made if it is missing.
         #[arg(long, value_name = "DIRECTORY")]
         out: PathBuf,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Destroy a key pair that no token was made for; one that is made for its certificate later opens here no more.
+    RemoveKey {
+        /// The serial number of its certificate in `token status`.
+        serial: String,
+        /// The serial number, typed once more: without it nothing is done (exit 3).
+        #[arg(long, value_name = "SERIAL")]
+        confirm: Option<String>,
         #[command(flatten)]
         place: Where,
     },
@@ -60,6 +71,11 @@ pub(crate) enum Token {
 pub(crate) async fn run(common: &Common, command: &Token) -> Done {
     match command {
         Token::Key { out, place } => key(common, out, place).await,
+        Token::RemoveKey {
+            serial,
+            confirm,
+            place,
+        } => remove_key(common, serial, confirm.as_deref(), place).await,
         Token::Import {
             file,
             key,
@@ -84,6 +100,9 @@ async fn key(common: &Common, out: &Path, place: &Where) -> Done {
     std::fs::create_dir_all(out)
         .with_context(|| format!("--out {}: the directory cannot be made", out.display()))
         .means(Exit::Precondition)?;
+    // It gets the name of the pair, which nobody knows yet.
+    let unnamed = out.join(format!("server-token.pem.{}", std::process::id()));
+    let file = NewFile::open(&unnamed, 0o644)?;
     let client = Client::acting(common, place).await?;
     let mut answer = client
         .act(
@@ -93,15 +112,11 @@ async fn key(common: &Common, out: &Path, place: &Where) -> Done {
         )
         .await?;
     let pem = answer["certificate"].take();
-    let name = format!("server-token-{}.pem", cell(&answer["number"]));
-    crate::install::write(
-        out,
-        &name,
-        pem.as_str().unwrap_or_default().as_bytes(),
-        0o644,
-    )
-    .means(Exit::Precondition)?;
-    answer["certificate"] = json!(out.join(&name));
+    file.fill(pem.as_str().unwrap_or_default().as_bytes())?;
+    let named = out.join(format!("server-token-{}.pem", cell(&answer["serial"])));
+    std::fs::rename(&unnamed, &named)
+        .with_context(|| format!("the certificate is in {}", unnamed.display()))?;
+    answer["certificate"] = json!(named);
     super::print(common, &answer, |answer| {
         println!(
             "upload {} ({}) to the server entry in Apple's portal,",
@@ -111,6 +126,45 @@ async fn key(common: &Common, out: &Path, place: &Where) -> Done {
         println!("download the token, then: mdmd token import TOKEN.p7m");
     });
     Ok(())
+}
+
+async fn remove_key(common: &Common, serial: &str, confirm: Option<&str>, place: &Where) -> Done {
+    let client = Client::acting(common, place).await?;
+    let all = client.get("/api/v1/token-keys").await?;
+    let mut all = all["keys"].as_array().into_iter().flatten();
+    let pair = all
+        .find(|pair| is_serial(&pair["serial"], serial))
+        .with_context(|| {
+            format!("there is no key pair with the serial number {serial}: `mdmd token status`")
+        })
+        .means(Exit::Precondition)?;
+    let said = format!(
+        "the private key of {} is destroyed; a token that is made for its certificate opens here no more.",
+        cell(&pair["described"])
+    );
+    let name = cell(&pair["serial"]);
+    let Some(confirm) = confirm else {
+        let why = anyhow!("{said} Nothing was done; --confirm {name} does it");
+        return Err(why).means(Exit::Precondition);
+    };
+    if !is_serial(&pair["serial"], confirm) {
+        return Err(anyhow!("--confirm: must be that of the key pair, {name}"))
+            .means(Exit::BadInput);
+    }
+    let body = json!({ "serial": confirm });
+    let answer = client
+        .act("/api/v1/token-keys/remove", &body, &said)
+        .await?;
+    super::print(common, &answer, |answer| {
+        println!("{} is removed", cell(&answer["described"]));
+    });
+    Ok(())
+}
+
+/// Whether a person has typed this serial number; other programs write it with colons, or in small digits.
+fn is_serial(serial: &Value, typed: &str) -> bool {
+    let serial = serial.as_str().unwrap_or_default();
+    !serial.is_empty() && serial.eq_ignore_ascii_case(&typed.replace(':', ""))
 }
 
 async fn import(
@@ -187,7 +241,7 @@ async fn remove(common: &Common, number: i64, confirm: Option<&str>, place: &Whe
         "the token of {name} is destroyed, and its list is read no more; at Apple its devices keep the ADE profile that they have: one that is erased is not let in here, and waits at its set-up until another service assigns its own."
     );
     let Some(confirm) = confirm else {
-        let why = anyhow::anyhow!("{said} Nothing was done; --confirm \"{name}\" does it");
+        let why = anyhow!("{said} Nothing was done; --confirm \"{name}\" does it");
         return Err(why).means(Exit::Precondition);
     };
     let path = format!("/api/v1/server-tokens/{number}/remove");
@@ -221,11 +275,7 @@ async fn status(common: &Common, place: &Where) -> Done {
             println!();
             table(
                 &answer["keys"],
-                &[
-                    ("KEY PAIR", "number"),
-                    ("CERTIFICATE", "described"),
-                    ("MADE", "created"),
-                ],
+                &[("KEY PAIR (SERIAL NUMBER)", "serial"), ("MADE", "created")],
             );
         }
     });
@@ -244,7 +294,7 @@ fn ends(answer: &Value) -> Done {
     if ended.is_empty() {
         return Ok(());
     }
-    let why = anyhow::anyhow!(
+    let why = anyhow!(
         "the token has ended of: {}; download a new one from Apple's portal and import it",
         ended.join(", ")
     );

@@ -1,5 +1,6 @@
 //! The house of a rehearsal: a real server on loopback with TLS of its own, in a directory of its own, wired to the world.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,12 +18,16 @@ use mdm_core::service::{IdentitySettings, Ports};
 use mdm_core::store::{PostgresStore, Store};
 use openssl::pkey::PKey;
 use openssl::x509::X509;
+use tokio::net::TcpListener;
 
 use super::sabotage::{self, Sabotage};
 use super::{Identities, Tenancy};
 use crate::app::{self, App, Drive, Overrides};
 use crate::config::{Config, Database, Duty, ListenerConfig, Network};
 use crate::install;
+
+/// How long a house that is built again waits for its ports.
+const AWAY: Duration = Duration::from_secs(30);
 
 /// The world's clock as the server sees it.
 struct DomainClock(fixtures::clock::WorldClock);
@@ -147,6 +152,11 @@ impl House {
             desk: sabotage::desk(options.sabotage),
             ..Overrides::default()
         };
+        if let Some(tenancy) = &options.again {
+            for address in [tenancy.device, tenancy.enrol].into_iter().flatten() {
+                free_again(address, AWAY).await?;
+            }
+        }
         let app = App::start(config, overrides).await?;
         let furnished = match (options.again, anchor) {
             (Some(tenancy), _) => Ok((tenancy.organisation, tenancy.destination, None)),
@@ -176,6 +186,22 @@ impl House {
             destination: self.destination,
             device: self.app.address(Duty::Device),
             enrol: self.app.address(Duty::Enrol),
+        }
+    }
+}
+
+/// Waits until a port that was let go can be had again. Whoever asked for any port meanwhile may have been given it: another house, or
+/// a connection, and both end soon.
+async fn free_again(address: SocketAddr, patience: Duration) -> anyhow::Result<()> {
+    let until = tokio::time::Instant::now() + patience;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() != ErrorKind::AddrInUse => return Err(error.into()),
+            Err(error) if tokio::time::Instant::now() >= until => {
+                return Err(error).context(format!("{address}, which the house had"));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
@@ -311,4 +337,24 @@ async fn furnish(
         .import_server_token(&Secret::new(token.to_json()?.expose()), None)
         .await?;
     Ok((id, destination, administrator_token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_somebody_has_for_a_moment_is_waited_for() {
+        let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = other.local_addr().unwrap();
+        let kept = free_again(address, Duration::from_millis(300)).await;
+        let why = format!("{:#}", kept.unwrap_err());
+        assert!(why.starts_with(&address.to_string()), "{why}");
+        let ends = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            drop(other);
+        });
+        free_again(address, AWAY).await.unwrap();
+        ends.await.unwrap();
+    }
 }

@@ -36,6 +36,12 @@ fn main() -> ExitCode {
         if let Some(slope) = verdict.slope {
             println!("memory: {slope:+.2} MB a day after day two");
         }
+        if !verdict.unjudged.is_empty() {
+            println!(
+                "not judged, for want of days: {}",
+                verdict.unjudged.join("; ")
+            );
+        }
         println!("{} wrong", verdict.wrong.len());
         Ok(verdict.wrong.is_empty())
     })

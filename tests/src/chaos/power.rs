@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
 use super::rng::Rng;
+use crate::preload;
 
 const SOURCE: &str = include_str!("power.c");
 const MAGIC: u32 = 0x5257_5750;
@@ -49,21 +49,9 @@ struct Record {
 impl Power {
     /// Compiles the library.
     pub(super) fn build(folder: &Path, lies: bool) -> anyhow::Result<Self> {
-        let (source, library) = (folder.join("power.c"), folder.join("power.so"));
         let journals = folder.join("journals");
         fs::create_dir(&journals)?;
-        fs::write(&source, SOURCE)?;
-        let made = Command::new("cc")
-            .args(["-O1", "-shared", "-fPIC", "-o"])
-            .args([&library, &source])
-            .args(["-ldl", "-lpthread"])
-            .output()
-            .context("cc: a C compiler is needed for power cuts")?;
-        ensure!(
-            made.status.success(),
-            "cc: {}",
-            String::from_utf8_lossy(&made.stderr)
-        );
+        let library = preload::build(folder, "power", SOURCE)?;
         Ok(Self {
             library,
             journals,
@@ -309,6 +297,7 @@ fn give_back(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::process::Command;
 
     use super::*;
 

@@ -1,12 +1,11 @@
 //! Lets real processes live in the simulated world's time: a small library under each of them ([`clock.c`](clock.c)) shows it
 //! what stands in a file, and here the file is written.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use crate::preload;
 
 const SOURCE: &str = include_str!("clock.c");
 
@@ -24,18 +23,7 @@ impl ToldClock {
     /// # Errors
     /// When there is no C compiler, or no room.
     pub fn build(folder: &Path, now_ms: i64) -> anyhow::Result<Self> {
-        let (source, library) = (folder.join("clock.c"), folder.join("clock.so"));
-        fs::write(&source, SOURCE)?;
-        let made = Command::new("cc")
-            .args(["-O1", "-shared", "-fPIC", "-o"])
-            .args([&library, &source])
-            .output()
-            .context("cc: a C compiler is needed for servers in simulated time")?;
-        ensure!(
-            made.status.success(),
-            "cc: {}",
-            String::from_utf8_lossy(&made.stderr)
-        );
+        let library = preload::build(folder, "clock", SOURCE)?;
         let path = folder.join("clock");
         let file = File::create(&path)?;
         let clock = Self {
@@ -71,6 +59,8 @@ impl ToldClock {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]

@@ -78,6 +78,8 @@ pub struct Verdict {
     pub slope: Option<f64>,
     /// What should not be.
     pub wrong: Vec<String>,
+    /// What takes more days than there were, and was not judged.
+    pub unjudged: Vec<&'static str>,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of things")]
@@ -109,22 +111,33 @@ pub fn judge(days: &[Day]) -> Verdict {
             day.nth, day.behind
         ));
     }
-    let (Some(first), Some(last)) = (days.first(), days.last()) else {
-        return Verdict { slope, wrong };
-    };
-    if days.len() > 1 && last.p99 > first.p99 * MOST_SLOWER {
-        wrong.push(format!(
-            "the 99th percentile was {:.2} ms on the first day and is {:.2} ms on the last",
-            first.p99, last.p99
-        ));
+    let mut unjudged = Vec::new();
+    if slope.is_none() {
+        unjudged.push("the growth of memory");
     }
-    let Some(settled) = days.iter().find(|day| day.nth == SETTLED) else {
-        return Verdict { slope, wrong };
-    };
-    if last.nth > settled.nth + 1 {
-        grown(days, settled, last, &mut wrong);
+    match days {
+        [first, .., last] => {
+            if last.p99 > first.p99 * MOST_SLOWER {
+                wrong.push(format!(
+                    "the 99th percentile was {:.2} ms on the first day and is {:.2} ms on the last",
+                    first.p99, last.p99
+                ));
+            }
+        }
+        _ => unjudged.push("the 99th percentile"),
     }
-    Verdict { slope, wrong }
+    let settled = days.iter().find(|day| day.nth == SETTLED);
+    match (settled, days.last()) {
+        (Some(settled), Some(last)) if last.nth > settled.nth + 1 => {
+            grown(days, settled, last, &mut wrong);
+        }
+        _ => unjudged.push("disk, open commands and tables"),
+    }
+    Verdict {
+        slope,
+        wrong,
+        unjudged,
+    }
 }
 
 /// What has grown since everything had come to its first end.
@@ -350,7 +363,19 @@ mod tests {
     fn a_week_that_grows_in_nothing_is_well() {
         let verdict = judge(&week());
         assert!(verdict.wrong.is_empty(), "{:?}", verdict.wrong);
+        assert_eq!(verdict.unjudged, [""; 0]);
         assert!(verdict.slope.unwrap().abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_took_too_few_days_to_be_judged_is_told() {
+        let unjudged = |days: usize| judge(&week()[..days]).unjudged;
+        let (memory, late) = ("the growth of memory", "the 99th percentile");
+        let grown = "disk, open commands and tables";
+        assert_eq!(unjudged(1), [memory, late, grown]);
+        assert_eq!(unjudged(3), [memory, grown]);
+        assert_eq!(unjudged(5), [grown]);
+        assert_eq!(unjudged(6), [""; 0]);
     }
 
     #[test]

@@ -1,17 +1,26 @@
 //! Once for each time that a device leaves: neither another agreement nor another job brings what was brought, and a device that
 //! came back and leaves again is brought again.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fixtures::recorded::StandIn;
-use mdm_core::ids::{AuditId, HandOffId, Serial};
+use mdm_core::clock::Timestamp;
+use mdm_core::device::OrgReading;
+use mdm_core::error::PortError;
+use mdm_core::ids::{AuditId, HandOffId, SecretId, Serial, ServerId};
 use mdm_core::secret::{Secret, SecretKind};
+use mdm_core::service::ports::{
+    ActivityReading, ActivityRequest, ApiKey, MemberPage, OrganisationApi, Ports, ReadingPage,
+};
 use mdm_core::store::Batch;
+use mdm_core::wave::Server;
 
 use super::house::{House, check_in};
 use super::silent::List;
 use super::{HOUR, agree, agreed, both_later, checks_out, code, days, hand_on, handed, knows};
-use super::{leaves_the_list, now, open, tells_its_code, told, wakes, within};
+use super::{leaves_the_list, now, open, reaching, tells_its_code, told, wakes, within};
 
 /// The device enrols, for the n-th time, and has its first command.
 async fn enrols(house: &House, number: u64) -> StandIn {
@@ -40,6 +49,20 @@ async fn codes(house: &House, serial: &Serial) -> (String, usize, usize) {
 async fn jobs(house: &House) -> usize {
     let all = house.org.hand_offs(HandOffId(0), 100).await.unwrap();
     all.len()
+}
+
+/// Apple shows its device so, a minute from now.
+async fn shows(old: &House, what: &(dyn Fn(&mut OrgReading) + Sync)) {
+    let (store, id) = (old.app.mdm.store(), old.org.organisation().id);
+    let serial = Serial::parse(old.serial).unwrap();
+    let mut row = store.device_by_serial(id, &serial).await.unwrap().unwrap();
+    let mut reading = OrgReading::default();
+    reading.seen = old.app.mdm.now() + HOUR / 60;
+    what(&mut reading);
+    row.reading = Some(reading);
+    let mut batch = Batch::new();
+    batch.put(row);
+    store.commit(batch).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,6 +149,215 @@ async fn a_device_that_came_back_and_leaves_again_is_handed_over_again() {
     let record = store.audit(id, AuditId(0), 5000).await.unwrap();
     let moved = record.iter().filter(|e| e.what == "device.moved-away");
     assert_eq!(moved.count(), 2, "the record has both times");
+    old.close().await;
+    new.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_apple_shows_with_no_other_service_is_handed_to_nobody() {
+    let (old, new) = (open().await, open().await);
+    let serial = Serial::parse(old.serial).unwrap();
+    let device = enrols(&old, 1).await;
+    tells_its_code(&old, &device, "CODE-ONE").await;
+    agreed(&old, &new, within(90)).await;
+    checks_out(&old, &device).await;
+    leaves_the_list(&old, &serial).await;
+    let (store, id) = (old.app.mdm.store(), old.org.organisation().id);
+    let shows = async |what: &(dyn Fn(&mut OrgReading) + Sync)| shows(&old, what).await;
+    // It was sold, or waits for somebody to assign it: its keys are none of the destination's business.
+    shows(&|read| read.unknown = true).await;
+    both_later(&old, &new, HOUR).await;
+    shows(&|read| read.assigned = Some(false)).await;
+    days(&old, &new, 1).await;
+    assert_eq!((handed(&old).await, jobs(&new).await), (0, 0));
+    assert!(!knows(&new.org, &serial).await);
+    // Another service has it: then it moved.
+    shows(&|read| read.assigned_server = Some("THEIRS".to_owned())).await;
+    days(&old, &new, 1).await;
+    assert_eq!((handed(&old).await, jobs(&new).await), (1, 1));
+    assert_eq!(codes(&new, &serial).await, ("CODE-ONE".to_owned(), 1, 1));
+    let record = store.audit(id, AuditId(0), 5000).await.unwrap();
+    let told = record.iter().find(|e| e.what == "device.handed-over");
+    assert_eq!(told.unwrap().detail["service"], "THEIRS");
+    old.close().await;
+    new.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_can_read_anew_counts_for_a_day() {
+    let (old, new) = (open().await, open().await);
+    let serial = Serial::parse(old.serial).unwrap();
+    let device = enrols(&old, 1).await;
+    tells_its_code(&old, &device, "CODE-ONE").await;
+    agreed(&old, &new, within(90)).await;
+    checks_out(&old, &device).await;
+    leaves_the_list(&old, &serial).await;
+    shows(&old, &|read| read.assigned = Some(false)).await;
+    days(&old, &new, 1).await;
+    assert_eq!((handed(&old).await, jobs(&new).await), (0, 0));
+    days(&old, &new, 1).await;
+    assert_eq!((handed(&old).await, jobs(&new).await), (1, 1));
+    assert_eq!(codes(&new, &serial).await, ("CODE-ONE".to_owned(), 1, 1));
+    old.close().await;
+    new.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_entry_that_the_destination_runs_by_now_is_none_of_ours() {
+    let (old, new) = (open().await, open().await);
+    let serial = Serial::parse(old.serial).unwrap();
+    let (store, id) = (old.app.mdm.store(), old.org.organisation().id);
+    let mut batch = Batch::new();
+    // Its token came here once.
+    batch.put(Server::new(
+        id,
+        ServerId(77),
+        "New MDM",
+        "THEIRS",
+        SecretId(78),
+    ));
+    store.commit(batch).await.unwrap();
+    let device = enrols(&old, 1).await;
+    agreed(&old, &new, within(90)).await;
+    checks_out(&old, &device).await;
+    leaves_the_list(&old, &serial).await;
+    shows(&old, &|read| {
+        read.assigned_server = Some("THEIRS".to_owned())
+    })
+    .await;
+    both_later(&old, &new, HOUR).await;
+    assert_eq!((handed(&old).await, jobs(&new).await), (0, 0));
+    let mut row = store.server(id, ServerId(77)).await.unwrap().unwrap();
+    row.needs_person = Some("the server token is not good any more".to_owned());
+    let mut batch = Batch::new();
+    batch.put(row);
+    store.commit(batch).await.unwrap();
+    both_later(&old, &new, HOUR * 7).await;
+    assert_eq!((handed(&old).await, jobs(&new).await), (1, 1));
+    old.close().await;
+    new.close().await;
+}
+
+/// The organisation API of an account that shows each device with no service.
+#[derive(Default)]
+struct Unassigned {
+    /// Devices that were read by themselves, as often as they were.
+    read: Mutex<Vec<Serial>>,
+    /// How often the lists were asked for.
+    lists: AtomicUsize,
+}
+
+impl Unassigned {
+    fn no_list<T>(&self) -> Result<T, PortError> {
+        self.lists.fetch_add(1, Ordering::Relaxed);
+        Err(PortError::retry("not now"))
+    }
+}
+
+#[async_trait::async_trait]
+impl OrganisationApi for Unassigned {
+    async fn servers(&self, _: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
+        self.no_list()
+    }
+    async fn members(&self, _: &ApiKey, _: &str, _: Option<&str>) -> Result<MemberPage, PortError> {
+        self.no_list()
+    }
+    async fn devices(
+        &self,
+        _: &ApiKey,
+        _: Option<&str>,
+        _: Timestamp,
+    ) -> Result<ReadingPage, PortError> {
+        self.no_list()
+    }
+    async fn read(
+        &self,
+        _: &ApiKey,
+        serials: &[Serial],
+        now: Timestamp,
+    ) -> Result<Vec<(Serial, OrgReading)>, PortError> {
+        self.read.lock().unwrap().extend(serials.iter().cloned());
+        let shown = |serial: &Serial| {
+            let mut reading = OrgReading::default();
+            reading.seen = now;
+            reading.assigned = Some(false);
+            (serial.clone(), reading)
+        };
+        Ok(serials.iter().map(shown).collect())
+    }
+    async fn submit(
+        &self,
+        _: &ApiKey,
+        _: &ActivityRequest,
+        _: &[Serial],
+        _: Timestamp,
+    ) -> Result<String, PortError> {
+        Err(PortError::Absent("submitting"))
+    }
+    async fn activity(&self, _: &ApiKey, _: &str) -> Result<ActivityReading, PortError> {
+        Err(PortError::Absent("activity"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_device_is_is_read_once_a_day_and_the_record_says_that_nothing_was_brought() {
+    let apple = Arc::new(Unassigned::default());
+    let ports = Ports {
+        api: apple.clone(),
+        ..reaching()
+    };
+    let (old, new) = (House::open_with(ports, None).await, open().await);
+    let serial = Serial::parse(old.serial).unwrap();
+    let key = Secret::from_text("key");
+    old.org
+        .import_api("BUSINESSAPI.x", "k", &key)
+        .await
+        .unwrap();
+    let device = enrols(&old, 1).await;
+    agreed(&old, &new, within(365)).await;
+    checks_out(&old, &device).await;
+    leaves_the_list(&old, &serial).await;
+    shows(&old, &|read| read.assigned = Some(false)).await;
+    both_later(&old, &new, HOUR).await;
+    let times = || {
+        apple
+            .read
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|s| **s == serial)
+            .count()
+    };
+    assert_eq!(times(), 0, "it is known from an hour ago");
+    for day in 1..=3 {
+        days(&old, &new, 1).await;
+        assert_eq!(times(), day);
+    }
+    assert_eq!((handed(&old).await, jobs(&new).await), (0, 0));
+    let ended = async || {
+        let (store, id) = (old.app.mdm.store(), old.org.organisation().id);
+        let mut record = store.audit(id, AuditId(0), 5000).await.unwrap();
+        record.retain(|entry| entry.what == "device.not-handed-over");
+        record
+    };
+    assert!(ended().await.is_empty());
+    // Nothing is expected any more, and somebody has to know.
+    both_later(&old, &new, HOUR * 24 * 121).await;
+    days(&old, &new, 1).await;
+    let told = ended().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    let detail = &told[0].detail;
+    assert_eq!(detail["why"], "Apple shows it with no service");
+    assert!(
+        detail["read"].is_string() && detail["to"].is_string(),
+        "{detail}"
+    );
+    assert_eq!((handed(&old).await, jobs(&new).await), (0, 0));
+    assert_eq!(
+        apple.lists.load(Ordering::Relaxed),
+        0,
+        "one device is read by itself"
+    );
     old.close().await;
     new.close().await;
 }

@@ -16,7 +16,11 @@ pub(super) fn body(method: &str, path: &str) -> String {
             serde_json::json!({})
         }
         ("post", "/api/v1/server-tokens") => serde_json::json!({ "token": "{}", "renews": 1 }),
-        ("post", "/api/v1/server-tokens/{id}/remove") => serde_json::json!({ "name": "theirs" }),
+        ("post", "/api/v1/server-tokens/{id}/remove" | "/api/v1/licences/{id}/remove") => {
+            serde_json::json!({ "name": "theirs" })
+        }
+        ("post", "/api/v1/token-keys/remove") => serde_json::json!({ "serial": "theirs" }),
+        ("post", "/api/v1/business/remove") => serde_json::json!({ "client_id": "BUSINESSAPI.x" }),
         ("post", "/api/v1/token-keys" | "/api/v1/push-certificate/request") => {
             serde_json::json!({})
         }
@@ -70,6 +74,7 @@ pub(super) fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/two-persons") => serde_json::json!({ "always": false }),
         ("post", "/api/v1/devices/{serial}/retry-step") => serde_json::json!({ "step": "trust" }),
         ("post", "/api/v1/devices/{serial}/give-up") => serde_json::json!({ "reason": "walk" }),
+        ("post", "/api/v1/runbooks/{name}/remove") => serde_json::json!({}),
         ("post", "/api/v1/runbooks") => serde_json::json!({
             "name": THEIR_RUNBOOK, "platform": "ios", "reason": "walk",
             "runbook": PinnedRunbook::standard(Platform::Ios, Variant::Migration),

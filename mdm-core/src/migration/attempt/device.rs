@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{DAY, ENROL, HOUR, Run};
+use super::{DAY, ENROL, HOUR, LAST_READING, Run, SETTLE};
 use crate::ids::SetUpId;
 use crate::migration::{Attention, Effect, MoveState, Notice, SetUpEnd, SetUpPhase};
 
@@ -51,12 +51,12 @@ impl Run {
                     self.begin_if_not(set_up, is_new);
                     self.m.exceptions.extend(exceptions.iter().cloned());
                     self.clear();
+                    if self.m.apple_done {
+                        self.migrated();
+                        return;
+                    }
                     self.effects.push(Effect::ReadDevice);
-                    let since = self.now;
-                    self.enter(
-                        MoveState::Settling { since, set_up },
-                        Duration::from_mins(1),
-                    );
+                    self.settle(set_up);
                 }
                 // It left us before the proof. It may come again, or Apple says what became of it; nobody guesses.
                 SetUpEnd::CheckedOut
@@ -91,6 +91,11 @@ impl Run {
                     self.clear();
                     self.moving(set_up);
                 }
+                match phase {
+                    SetUpPhase::Proving => self.proving(),
+                    // Held again after all, or not out yet.
+                    _ => self.unproved(),
+                }
             }
         }
     }
@@ -111,6 +116,7 @@ impl Run {
         }
         // What an earlier enrolment left undone, this one does again.
         self.m.exceptions.clear();
+        self.unproved();
         self.clear();
         self.moving(set_up);
     }
@@ -118,6 +124,33 @@ impl Run {
     pub(super) fn moving(&mut self, set_up: SetUpId) {
         let since = self.now;
         self.enter(MoveState::Moving { set_up, since }, DAY);
+    }
+
+    /// What it has is being proved. An hour before the day is over Apple is asked, so that a proof that takes all of it waits for nothing.
+    fn proving(&mut self) {
+        if !matches!(self.m.state, MoveState::Moving { .. }) {
+            return;
+        }
+        let since = *self.m.proving.get_or_insert(self.now);
+        let ask = since + (SETTLE - HOUR);
+        self.m.wake_at = Some(ask.max(self.now + HOUR));
+    }
+
+    fn unproved(&mut self) {
+        self.m.proving = None;
+        self.m.apple_done = false;
+    }
+
+    /// What is left of the day that began with the proof; at its end one more reading, for this one was just asked.
+    fn settle(&mut self, set_up: SetUpId) {
+        let since = self.now;
+        let began = self.m.proving.unwrap_or(since);
+        let late = since + LAST_READING >= began + SETTLE;
+        let first = match late {
+            true => LAST_READING,
+            false => Duration::from_mins(1),
+        };
+        self.enter(MoveState::Settling { since, set_up }, first);
     }
 
     pub(super) fn stall(&mut self, set_up: Option<SetUpId>) {

@@ -21,7 +21,7 @@ const DAY: Duration = LOOK_DAILY;
 const CONFIRM: Duration = Duration::from_mins(30);
 /// A request that has not left by then is a failure.
 const UNSENT: Duration = Duration::from_hours(48);
-/// The last reading before a submission counts as failed gets this long.
+/// The last reading before something counts as failed gets this long.
 const LAST_READING: Duration = Duration::from_mins(5);
 /// Visible, in force, cancelled: each within this.
 const HOUR: Duration = Duration::from_hours(1);
@@ -34,7 +34,7 @@ const ASK_PERSON: Duration = Duration::from_hours(7 * 24);
 /// Overdue: reminders on these days, and a question on the last.
 const REMIND_ON: [u64; 3] = [1, 3, 7];
 const ASK_ON: u64 = 14;
-/// Apple should say SUCCESS within this.
+/// A device is proved, and Apple says SUCCESS, within this after its release.
 const SETTLE: Duration = Duration::from_hours(24);
 
 /// What the exception about Apple's missing word is called.
@@ -343,21 +343,30 @@ impl Run {
             | MoveState::Settling { .. } => {
                 if failed && about_this {
                     self.apple_says_failed();
-                } else if status == Some(&MigrationStatus::Success)
-                    && about_this
-                    && matches!(self.m.state, MoveState::Settling { .. })
-                {
-                    self.end(if self.m.exceptions.is_empty() {
-                        Outcome::Migrated
-                    } else {
-                        Outcome::MigratedWithExceptions
-                    });
+                } else if status == Some(&MigrationStatus::Success) && about_this {
+                    self.apple_says_done();
                 }
             }
             // Nothing is submitted yet: another's migration, which the checks see.
             MoveState::Planned | MoveState::Blocked { .. } | MoveState::Ready => {}
             MoveState::Ended(_) => {}
         }
+    }
+
+    fn apple_says_done(&mut self) {
+        if matches!(self.m.state, MoveState::Settling { .. }) {
+            self.migrated();
+        } else if self.m.proving.is_some() {
+            self.m.apple_done = true;
+        }
+    }
+
+    /// The device is proved, and Apple has said so too.
+    fn migrated(&mut self) {
+        self.end(match self.m.exceptions.is_empty() {
+            true => Outcome::Migrated,
+            false => Outcome::MigratedWithExceptions,
+        });
     }
 
     fn apple_says_failed(&mut self) {

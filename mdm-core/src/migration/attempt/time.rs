@@ -166,8 +166,8 @@ impl Run {
     }
 
     pub(super) fn woke_settling(&mut self, since: Timestamp) {
-        let elapsed = self.now.since(since);
-        if elapsed >= SETTLE {
+        let end = self.m.proving.unwrap_or(since) + SETTLE;
+        if self.now >= end {
             self.note(
                 APPLE,
                 "Apple has not said within 24 hours that the migration succeeded",
@@ -178,8 +178,10 @@ impl Run {
             return;
         }
         self.effects.push(Effect::ReadDevice);
+        // Soon after the proof, however long that took: its day is counted from the beginning, and these readings are not.
+        let elapsed = self.now.since(since);
         let next = self.now + spacing(elapsed, Duration::from_mins(1), HOUR);
-        self.m.wake_at = Some(next.min(since + SETTLE));
+        self.m.wake_at = Some(next.min(end));
     }
 
     /// When a deadline counts as missed; never in the past, so that a wake goes forward.

@@ -24,7 +24,7 @@ pub enum LaterBecause {
     NotOffered,
     /// It lies outside of the project's window, as that is now.
     Window,
-    /// It lies on a day that is kept free, as the calendar is now.
+    /// It lies in what is kept free, as the calendar is now.
     KeptFree,
     /// It lies outside of the hours in which people work, as the calendar is now.
     Hours,
@@ -165,8 +165,8 @@ mod tests {
     fn told(all: &[Waiting]) -> Vec<(Option<String>, LaterBecause, usize)> {
         let calendar = Calendar {
             blackouts: vec![Blackout {
-                first: Day::parse("2026-12-10").unwrap(),
-                last: Day::parse("2026-12-10").unwrap(),
+                first: Day::parse("2026-12-10").unwrap().into(),
+                last: Day::parse("2026-12-10").unwrap().into(),
                 why: "audit".to_owned(),
             }],
             ..Calendar::default()

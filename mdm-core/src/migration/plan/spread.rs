@@ -48,13 +48,6 @@ impl Taken {
         self.longest = self.longest.max(hold);
     }
 
-    /// Adds all of those.
-    pub(crate) fn add_all(&mut self, others: &Self) {
-        for ((deadline, hold), devices) in &others.held {
-            self.add(*deadline, *hold, *devices);
-        }
-    }
-
     /// Takes one away that was counted.
     pub(crate) fn leave_out(&mut self, deadline: Timestamp, hold: Duration) {
         if let Some(count) = self.held.get_mut(&(deadline, hold)) {

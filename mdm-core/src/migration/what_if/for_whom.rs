@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Check, CheckFinding, FactSource};
 use crate::migration::{Owner, PinnedRunbook, StepId};
 
-/// A step that is for some devices only, and for none of those that are looked at.
+/// A step that is for some devices only, and for none of those that are looked at; found where no other device has its words either.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a step, its words and a number")]
 pub struct ForNobody {
@@ -62,7 +62,7 @@ pub(super) fn look(nobody: &ForNobody) -> CheckFinding {
     let only = only.join(" or ");
     CheckFinding::warn(
         Check::RunbookValid,
-        format!("the step {step} is only for devices with {only}: none of these {members} has that"),
+        format!("the step {step} is only for devices with {only}: none of these {members} has that, and no other device"),
         "correct the word (`mdmd runbook edit NAME STEP.only=…`), or give the devices the tag: `mdmd device tag`",
         Owner::Destination,
     )

@@ -12,7 +12,7 @@ use crate::device::Platform;
 use crate::ids::Serial;
 use crate::licences::Stock;
 use crate::migration::{AppAction, AppPlan, PinnedRunbook, StepId, known_by};
-use crate::original::OriginalFacts;
+use crate::original::{OriginalApp, OriginalFacts};
 
 /// A member as the forecast looks at it.
 #[derive(Clone, Copy, Debug)]
@@ -98,10 +98,23 @@ pub struct AppForecast {
 pub struct NoLicence {
     /// It loses these: nobody has a licence left that it could get.
     pub lost: Vec<String>,
+    /// Their numbers in the store.
+    pub lost_ids: BTreeSet<u64>,
     /// Those of them of which there are licences for people only.
     pub for_people: Vec<String>,
     /// Whether it loses these is not known: licences come from elsewhere.
     pub uncertain: Vec<String>,
+}
+
+/// Whether a member goes, and takes licences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goes {
+    /// Whatever it lacks: it is at Apple already, or somebody lets it go without.
+    Anyway,
+    /// Unless it lacks a licence: then it stays behind, and takes none.
+    IfLicensed,
+    /// Something else stands against it.
+    Not,
 }
 
 /// What would be lost, app by app.
@@ -144,28 +157,38 @@ impl Forecaster {
         }
     }
 
-    /// Counts a member. Answers the apps that it has and for which there is no licence here.
+    /// Counts a member that goes whatever it lacks. Answers the apps that it has and for which there is no licence here.
     pub fn add(&mut self, member: &LossOf<'_>) -> NoLicence {
-        self.count(member, true)
+        self.count(member, Goes::Anyway)
+    }
+
+    /// Counts a member that goes unless it lacks a licence: one that has an app of which none is left for it stays behind for that, and
+    /// takes none of other apps.
+    pub fn add_if_licensed(&mut self, member: &LossOf<'_>) -> NoLicence {
+        self.count(member, Goes::IfLicensed)
     }
 
     /// Counts a member against which something else stands: what it would lose is said as of the others, and it takes no licence from
     /// whoever goes, for it gets none while it stays behind.
     pub fn add_behind(&mut self, member: &LossOf<'_>) -> NoLicence {
-        self.count(member, false)
+        self.count(member, Goes::Not)
     }
 
-    fn count(&mut self, member: &LossOf<'_>, goes: bool) -> NoLicence {
+    fn count(&mut self, member: &LossOf<'_>, goes: Goes) -> NoLicence {
         let mut first = BTreeSet::new();
         let short = self.lose(member, goes, &mut first);
         if let Some(stock) = &self.stock {
+            let goes = match goes {
+                Goes::IfLicensed if !short.lost.is_empty() => Goes::Not,
+                goes => goes,
+            };
             self.second.add(member, goes, &first, stock);
         }
         short
     }
 
     /// Counts what it would lose; it comes `first` where licences of these apps are given out.
-    fn lose(&mut self, member: &LossOf<'_>, goes: bool, first: &mut BTreeSet<u64>) -> NoLicence {
+    fn lose(&mut self, member: &LossOf<'_>, goes: Goes, first: &mut BTreeSet<u64>) -> NoLicence {
         let mut short = NoLicence::default();
         if member.platform.is_none_or(Platform::is_mac) {
             return short;
@@ -181,16 +204,29 @@ impl Forecaster {
             .flat_map(|r| &r.apps)
             .map(|plan| (app_key(&plan.bundle_id), plan))
             .collect();
+        let has_step = |plan| is_taken_over(plan, member.runbook, member.original, member.tags);
+        let planned = |app: &OriginalApp| plans.get(&app_key(&app.bundle_id)).copied();
+        let lacks = |app: &OriginalApp| {
+            let plan = planned(app).filter(|plan| has_step(plan));
+            plan.is_some_and(|plan| self.fate(Some(plan), member.licences) == AppFate::LostLicence)
+        };
+        let takes = match goes {
+            Goes::Anyway => true,
+            Goes::IfLicensed => !told.value.iter().any(lacks),
+            Goes::Not => false,
+        };
         let owner = member.original.and_then(|o| o.owner.as_ref());
         let owner = owner.and_then(|o| o.value.name.as_ref().or(o.value.email.as_ref()));
         for app in &told.value {
             let key = app_key(&app.bundle_id);
             let plan = plans.get(&key).copied();
-            let has_step = |plan| is_taken_over(plan, member.runbook, member.original, member.tags);
             let fate = match plan.is_none_or(has_step) {
-                true => self.fate(plan, member.licences, goes),
+                true => self.fate(plan, member.licences),
                 false => AppFate::LostStep,
             };
+            if takes && fate == AppFate::Kept {
+                self.take(plan, member.licences);
+            }
             let stays = plan.filter(|plan| has_step(plan) && needs_licence(plan));
             first.extend(stays.and_then(|plan| plan.store_id));
             let row = self.apps.entry(key).or_insert_with(|| AppForecast {
@@ -221,6 +257,7 @@ impl Forecaster {
                 AppFate::LostLicence => {
                     short.lost.push(name());
                     let store = plan.and_then(|plan| plan.store_id);
+                    short.lost_ids.extend(store);
                     let stock = store.and_then(|app| self.stock.as_ref()?.get(&app));
                     if stock.is_some_and(Stock::is_for_users_only) {
                         short.for_people.push(name());
@@ -238,7 +275,7 @@ impl Forecaster {
         short
     }
 
-    fn fate(&mut self, plan: Option<&AppPlan>, licences: &BTreeSet<u64>, goes: bool) -> AppFate {
+    fn fate(&self, plan: Option<&AppPlan>, licences: &BTreeSet<u64>) -> AppFate {
         let Some(plan) = plan else {
             return AppFate::LostUndecided;
         };
@@ -257,16 +294,25 @@ impl Forecaster {
         let Some(stock) = &self.stock else {
             return AppFate::Uncertain;
         };
+        let left = || self.left.get(&store).copied().unwrap_or_default();
         match stock.get(&store).filter(|s| s.device_assignable) {
-            Some(stock) if stock.unlimited => AppFate::Kept,
-            Some(_) => match self.left.get_mut(&store) {
-                Some(left) if *left > 0 => {
-                    *left -= u64::from(goes);
-                    AppFate::Kept
-                }
-                _ => AppFate::LostLicence,
-            },
-            None => AppFate::LostLicence,
+            Some(stock) if stock.unlimited || left() > 0 => AppFate::Kept,
+            _ => AppFate::LostLicence,
+        }
+    }
+
+    /// Takes the licence with which an app is kept, where it is one that others may want.
+    fn take(&mut self, plan: Option<&AppPlan>, licences: &BTreeSet<u64>) {
+        let plan = plan.filter(|plan| needs_licence(plan));
+        let app = plan.and_then(|plan| plan.store_id);
+        let Some(app) = app.filter(|app| !licences.contains(app)) else {
+            return;
+        };
+        let stock = self.stock.as_ref().and_then(|stock| stock.get(&app));
+        if let Some(left) = self.left.get_mut(&app)
+            && stock.is_some_and(|stock| !stock.unlimited)
+        {
+            *left = left.saturating_sub(1);
         }
     }
 

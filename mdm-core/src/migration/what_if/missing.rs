@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::forecast::{LossOf, gets_one};
+use super::forecast::{Goes, LossOf, gets_one};
 use crate::app_state::is_same_app;
 use crate::device::Platform;
 use crate::licences::Stock;
@@ -17,8 +17,7 @@ struct Waiting {
     /// Its place among the members: its serial number with each app would be a lot.
     place: usize,
     platform: Platform,
-    /// It goes; otherwise it takes none, for something else stands against it.
-    goes: bool,
+    goes: Goes,
     /// It gets the app; otherwise it only takes a licence, for an app that is kept where it is and that it does not have.
     installs: bool,
 }
@@ -47,7 +46,7 @@ impl SecondTurn {
     pub(super) fn add(
         &mut self,
         member: &LossOf<'_>,
-        goes: bool,
+        goes: Goes,
         first: &BTreeSet<u64>,
         stock: &BTreeMap<u64, Stock>,
     ) {
@@ -91,32 +90,56 @@ impl SecondTurn {
         stock: &BTreeMap<u64, Stock>,
         left: &BTreeMap<u64, u64>,
     ) -> BTreeMap<usize, Missing> {
-        let mut all: BTreeMap<usize, Missing> = BTreeMap::new();
-        for (app, (name, waiting)) in &self.waiting {
-            let stock = stock.get(app);
-            let mut left = match stock.is_some_and(|stock| stock.device_assignable) {
-                true => left.get(app).copied().unwrap_or_default(),
-                false => 0,
-            };
+        let mut left: BTreeMap<u64, u64> = self
+            .waiting
+            .keys()
+            .filter(|app| stock.get(*app).is_some_and(|stock| stock.device_assignable))
+            .map(|app| (*app, left.get(app).copied().unwrap_or_default()))
+            .collect();
+        let mut members: BTreeMap<usize, Vec<(u64, &Waiting)>> = BTreeMap::new();
+        for (app, (_, waiting)) in &self.waiting {
             for one in waiting {
-                if left > 0 {
-                    left -= u64::from(one.goes);
-                    continue;
+                members.entry(one.place).or_default().push((*app, one));
+            }
+        }
+        let mut all: BTreeMap<usize, Missing> = BTreeMap::new();
+        for (place, wanted) in members {
+            let lacks = |app: &u64| left.get(app).is_none_or(|left| *left == 0);
+            let missing: Vec<u64> = wanted
+                .iter()
+                .filter(|(app, one)| one.installs && lacks(app))
+                .map(|(app, _)| *app)
+                .collect();
+            for (app, one) in &wanted {
+                let takes = match one.goes {
+                    Goes::Anyway => true,
+                    // A Mac is warned, and goes.
+                    Goes::IfLicensed => missing.is_empty() || one.platform.is_mac(),
+                    Goes::Not => false,
+                };
+                if let Some(left) = left.get_mut(app).filter(|_| takes) {
+                    *left = left.saturating_sub(1);
                 }
-                if !one.installs {
+            }
+            let Some((_, one)) = wanted.first().filter(|_| !missing.is_empty()) else {
+                continue;
+            };
+            let mut told = Missing {
+                platform: one.platform,
+                apps: Vec::new(),
+                for_people: Vec::new(),
+            };
+            for app in missing {
+                let Some((name, _)) = self.waiting.get(&app) else {
                     continue;
-                }
-                let missing = all.entry(one.place).or_insert_with(|| Missing {
-                    platform: one.platform,
-                    apps: Vec::new(),
-                    for_people: Vec::new(),
-                });
-                let names = match stock.is_some_and(Stock::is_for_users_only) {
-                    true => &mut missing.for_people,
-                    false => &mut missing.apps,
+                };
+                let names = match stock.get(&app).is_some_and(Stock::is_for_users_only) {
+                    true => &mut told.for_people,
+                    false => &mut told.apps,
                 };
                 names.push(name.clone());
             }
+            all.insert(place, told);
         }
         all
     }

@@ -108,11 +108,11 @@ pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
     }));
     found.push(from_operator(
         match terms.calendar.blackout(deadline, terms.zone) {
-            None => CheckFinding::pass(Check::Blackout, "on a day that is not kept free"),
+            None => CheckFinding::pass(Check::Blackout, "in no time that is kept free"),
             Some(blackout) => CheckFinding::block(
                 Check::Blackout,
                 format!(
-                    "its deadline {deadline} lies on a day that is kept free, {} to {}: {}",
+                    "its deadline {deadline} lies in a time that is kept free, {} to {}: {}",
                     blackout.first, blackout.last, blackout.why
                 ),
                 "plan the wave anew",

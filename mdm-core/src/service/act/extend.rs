@@ -64,7 +64,7 @@ impl Org {
                 }
                 if let Some(free) = plan.calendar.blackout(deadline, zone) {
                     let why = format!(
-                        "{deadline} lies on a day that is kept free, {} to {}: {}",
+                        "{deadline} lies in a time that is kept free, {} to {}: {}",
                         free.first, free.last, free.why
                     );
                     found.findings.push(why);

@@ -7,6 +7,7 @@ use crate::checklist::{ChecklistItem, Stage};
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::error::Error;
+use crate::hook::Hook;
 use crate::identity;
 use crate::organisation::Issuer;
 use crate::service::Org;
@@ -135,8 +136,36 @@ impl Org {
             ),
         });
         items.push(self.unplanned_item().await?);
+        items.extend(self.living_hooks().await?.iter().map(hook));
         Ok(items)
     }
+}
+
+/// A receiver of webhooks: before a wave it is to be known that whoever waits for its messages gets none.
+fn hook(hook: &Hook) -> ChecklistItem {
+    const STAGE: Stage = Stage::Prepare;
+    let name = format!("webhook receiver {}", hook.name);
+    let trouble = hook.trouble.as_deref().unwrap_or("it does not answer");
+    let (fact, fix) = match (&hook.off, hook.failing_since) {
+        (Some(off), _) => (
+            format!("is off since {}: {}", off.at, off.why),
+            "see to it, then `mdmd webhook on`; `mdmd webhook remove` where nobody waits for it",
+        ),
+        (None, Some(since)) => (
+            format!("has taken nothing since {since}: {trouble}"),
+            "see to it: what is open comes by itself then (`mdmd webhook messages`)",
+        ),
+        (None, None) => {
+            let fact = match hook.taken {
+                Some(_) => "takes its messages",
+                None => "was told nothing yet: `mdmd webhook test` tells it something",
+            };
+            let mut item = ChecklistItem::done(STAGE, &name, fact);
+            item.at = hook.taken;
+            return item;
+        }
+    };
+    ChecklistItem::not(Warn, STAGE, &name, fact, fix)
 }
 
 /// What is to be said of a profile that was not proved.

@@ -7,7 +7,6 @@ use crate::errand::{BY_ITSELF, ErrandKind, ErrandMember};
 use crate::error::Error;
 use crate::ids::{LocationId, WaveId};
 use crate::job::{Job, JobKind};
-use crate::licences::LicenceLimits;
 use crate::service::Org;
 use crate::service::worker::done;
 use crate::store::{Batch, Lease};
@@ -100,8 +99,11 @@ impl Org {
         let mut wishes = Vec::new();
         for (location, mut apps) in apps {
             apps.sort_unstable();
-            let known = self.store().location(self.id(), location).await?;
-            let most = known.map_or_else(LicenceLimits::default, |l| l.limits).apps;
+            // What was lent from one that was given up stays with its devices.
+            let Some(known) = self.location_row(location).await? else {
+                continue;
+            };
+            let most = known.limits.apps;
             for apps in apps.chunks(most.max(1)) {
                 let apps = apps.to_vec();
                 let kind = ErrandKind::Disassociate { location, apps };

@@ -84,7 +84,18 @@ impl Org {
             return Ok(Stepped::Waits);
         };
         let now = self.now();
-        match errand.next(now) {
+        let next = errand.next(now);
+        if matches!(next, Next::Nothing | Next::Wait { .. }) {
+            return Ok(Stepped::Waits);
+        }
+        if self.location_row(asked.location).await?.is_none() {
+            // Decided on, or sent, just when somebody gave it up: nobody can ask there what became of it.
+            let why = "the location of Apps and Books has been removed";
+            self.refuse(&errand, why, !errand.sendings.is_empty())
+                .await?;
+            return Ok(Stepped::Waits);
+        }
+        match next {
             Next::Nothing | Next::Wait { .. } => Ok(Stepped::Waits),
             Next::Look => self.look_at_event(&errand, &asked).await,
             Next::Read { not_before } => {
@@ -246,7 +257,7 @@ impl Org {
         location: LocationId,
         wait: Duration,
     ) -> Result<(), Error> {
-        if let Some(row) = self.store().location(self.id(), location).await? {
+        if let Some(row) = self.location_row(location).await? {
             let (now, kind) = (self.now(), JobKind::Stock { location });
             let times = self.store().job_times(self.id(), row.job).await?;
             let waiting = times.filter(|times| times.leased_until <= now);
@@ -432,7 +443,7 @@ impl Org {
         let Some(begun) = errand.sendings.first().map(|sending| sending.at) else {
             return Ok(());
         };
-        let location = self.store().location(self.id(), asked.location).await?;
+        let location = self.location_row(asked.location).await?;
         let Some(mut location) = location.filter(|l| l.stock_read.is_some_and(|at| at <= begun))
         else {
             return Ok(());

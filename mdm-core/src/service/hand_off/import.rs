@@ -88,7 +88,15 @@ impl Org {
         let job = self.hand_off_row(id).await?;
         let sha256 = envelope::sha256(&sealed);
         let begun_at = job.begins_at(&sha256, self.now())?;
-        let bundle = self.open_bundle(&job, sealed).await?;
+        let bundle = match self.open_bundle(&job, sealed).await {
+            Ok(bundle) => bundle,
+            Err(error) => {
+                // Another request may have been faster: then the job's key is gone, and what became of the job says why.
+                let row = self.hand_off_row(id).await?;
+                row.begins_at(&sha256, self.now())?;
+                return Err(error);
+            }
+        };
         // One that names its job can have been taken for no other: nobody looks through all the jobs that there were.
         if bundle.job != Some(id.0) {
             self.never_used(id, &sha256).await?;
@@ -128,7 +136,8 @@ impl Org {
         })
     }
 
-    /// A bundle that is sealed to several jobs is one bundle all the same.
+    /// A bundle that is sealed to several jobs is one bundle all the same. The row of whichever took it stays for as long as one of the
+    /// others may be open.
     async fn never_used(&self, id: HandOffId, sha256: &str) -> Result<(), Error> {
         let used = |job: &HandOff| match &job.state {
             HandOffState::Importing { bundle, .. } | HandOffState::Imported { bundle, .. } => {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{DAY, Org};
 use crate::clock::Timestamp;
-use crate::device::Device;
+use crate::device::{Device, OrgReading};
 use crate::enrollment::Enrollment;
 use crate::error::{Error, PortError};
 use crate::hand_off::agreement::AgreedDestination;
@@ -22,6 +22,7 @@ use crate::service::decision::Decision;
 use crate::service::ports::HandOverTo;
 use crate::service::worker::done;
 use crate::store::{Batch, Lease, Write};
+use crate::wave::Server;
 
 /// Between two looks at a device that our list still has.
 const LOOK: Duration = Duration::from_secs(15 * 60);
@@ -38,6 +39,8 @@ const PAGE: u32 = 500;
 
 /// So many looks in a row find a device silent before it is believed: a server that was away for days has asked nobody.
 const LOOKS: u32 = 8;
+/// The line of the record about a device that moved and of which nothing was brought in all that time.
+const NOT_HANDED_OVER: &str = "device.not-handed-over";
 /// Between two devices that had left before the agreement: the destination has so many open jobs and no more.
 const PACE: Duration = Duration::from_secs(2);
 
@@ -168,6 +171,23 @@ impl Org {
                 false => self.job_later(&look, lease, SELDOM).await,
             };
         }
+        if let Some((read, why)) = self.held_back(&device, left).await? {
+            // Its keys are for whoever has it.
+            tracing::warn!(organisation = %self.id(), serial = %device.serial, why, "what is known of a device is not handed over");
+            let mut batch = Batch::new();
+            if is_over {
+                let detail = json!({ "to": agreed.url, "why": why, "service": read.assigned_server, "read": read.seen });
+                worker.audit_of_device(&mut batch, &device, NOT_HANDED_OVER, detail);
+                batch.put(done(job, lease));
+            } else {
+                self.read_anew(&mut batch, device.id, read.seen).await?;
+                let mut later = look;
+                later.due = now + SELDOM;
+                later.tries += 1;
+                batch.put(Write::JobLater { job: later, lease });
+            }
+            return Ok(self.store().commit(batch).await?);
+        }
         let taken = word.map_or(now, |word| word.min(now));
         let told = match self.hand_over(&agreed, &device.serial, taken).await {
             Ok(told) => told,
@@ -181,15 +201,22 @@ impl Org {
         if took_nothing(&told["results"][0]) {
             // It may not have read its list yet, or the device went elsewhere.
             tracing::warn!(organisation = %self.id(), url = agreed.url, serial = %device.serial, "the destination does not take what is known of a device");
-            return match is_over {
-                true => self.job_done(job, lease).await,
-                false => self.job_later(job, lease, DAY).await,
-            };
+            if !is_over {
+                return self.job_later(job, lease, DAY).await;
+            }
+            let mut batch = Batch::new();
+            let why = "the destination does not take it";
+            let detail = json!({ "to": agreed.url, "why": why });
+            worker.audit_of_device(&mut batch, &device, NOT_HANDED_OVER, detail);
+            batch.put(done(job, lease));
+            return Ok(self.store().commit(batch).await?);
         }
         let now = self.now();
         device.handed_over = Some(now);
         let mut batch = Batch::new();
-        let detail = json!({ "to": agreed.url, "job": told["job"]["id"], "accepted": told["accepted"], "notes": told["results"][0]["notes"], "checked_out": has_checked_out });
+        let service = device.reading.as_ref().filter(|read| read.seen > left);
+        let service = service.and_then(|read| read.assigned_server.clone());
+        let detail = json!({ "to": agreed.url, "service": service, "job": told["job"]["id"], "accepted": told["accepted"], "notes": told["results"][0]["notes"], "checked_out": has_checked_out });
         worker.audit_of_device(&mut batch, &device, "device.handed-over", detail);
         batch.put(device);
         batch.put(match is_last {
@@ -202,6 +229,55 @@ impl Org {
             }
         });
         Ok(self.store().commit(batch).await?)
+    }
+
+    /// What Apple has said since a device left, and in words, where no other service has it: it is the organisation's no more,
+    /// nobody's, or ours again. Where nothing was read since, its leaving is all there is; so it is a day after a reading that
+    /// nobody can do again, for there is no account to ask with.
+    async fn held_back<'d>(
+        &self,
+        device: &'d Device,
+        left: Timestamp,
+    ) -> Result<Option<(&'d OrgReading, &'static str)>, Error> {
+        let now = self.now();
+        let reads = self.organisation.api.is_some();
+        let binds = |read: &&OrgReading| {
+            read.seen > left && read.unplaced.is_none() && (reads || now.since(read.seen) <= DAY)
+        };
+        let Some(read) = device.reading.as_ref().filter(binds) else {
+            return Ok(None);
+        };
+        let why = match &read.assigned_server {
+            Some(shown) => {
+                let servers = self.store().servers(self.id()).await?;
+                let mut ours = servers.iter().filter(|server| server.uuid == *shown);
+                ours.any(|server| is_run_here(server, left, now))
+                    .then_some("Apple shows it with a service of ours")
+            }
+            None if read.unknown => Some("Apple does not know it as the organisation's any more"),
+            None if read.assigned == Some(false) => Some("Apple shows it with no service"),
+            None => None,
+        };
+        Ok(why.map(|why| (read, why)))
+    }
+
+    /// Has Apple asked again where a device is of which it was asked at `seen`: once a day, and all of them at the same moment, so
+    /// that many are one reading of the lists. One request for each device, however long Apple cannot be asked.
+    async fn read_anew(
+        &self,
+        batch: &mut Batch,
+        device: DeviceId,
+        seen: Timestamp,
+    ) -> Result<(), Error> {
+        let now = self.now();
+        let job = Job::reading_anew(self.id(), device, now.next_day());
+        if self.organisation.api.is_some()
+            && now.since(seen) >= DAY / 2
+            && self.store().job_times(self.id(), job.id).await?.is_none()
+        {
+            batch.put(job);
+        }
+        Ok(())
     }
 
     /// Adds that a device which leaves is looked at, where nobody looks yet.
@@ -286,6 +362,14 @@ impl Org {
         let told = port.post(&to, &path, body.to_string().into_bytes()).await?;
         serde_json::from_slice(&told).map_err(|_| strange())
     }
+}
+
+/// Whether a server entry is ours not only by its row: its list was read since a device left, or can be read. One to which devices go
+/// and that their destination runs by now has taken our token away.
+fn is_run_here(server: &Server, left: Timestamp, now: Timestamp) -> bool {
+    let is_over = server.token_expires.is_some_and(|at| at <= now);
+    let is_good = server.needs_person.is_none() && !is_over;
+    is_good || server.synced.is_some_and(|at| at > left)
 }
 
 /// Whether nothing of a device was taken: neither facts nor secrets, and it is refused.

@@ -86,6 +86,9 @@ impl Org {
         let seen = record.seen;
         let stays = leaves && self.is_at_another_entry(device, server).await?;
         device.record = Some(record);
+        if leaves && !stays {
+            device.left_list = Some(seen);
+        }
         // It has checked out before: now it has moved.
         let mut moved = None;
         if leaves && !stays && device.enrollment.is_none() {

@@ -24,18 +24,6 @@ use crate::project::{PinnedPlan, WhatIfRun};
 use crate::store::Batch;
 use crate::wave::{Acceptance, Waiver, Wave, WaveState};
 
-/// What nobody can waive: Apple refuses it, or it would do what nobody means.
-const NEVER_WAIVED: [Check; 9] = [
-    Check::FamilySupported,
-    Check::OrgMember,
-    Check::Capable,
-    Check::SharedIpad,
-    Check::ReturnToService,
-    Check::OtherPending,
-    Check::InOtherWave,
-    Check::DeadlineRange,
-    Check::RunbookValid,
-];
 /// The most waivers of one acceptance.
 const MOST_WAIVERS: usize = 1_000;
 
@@ -113,8 +101,10 @@ impl Org {
         let mut against_all = report.against_all(rules);
         let mut warnings = report.warnings_but(rules, &[]);
         let of_apps = self.app_warnings(&row).await?;
-        // What a look from outside tells comes and goes with the process that looks; what it blocks is bound.
-        let mut known = report.server_bound(rules, &[Check::Endpoints, Check::TlsCert]);
+        // What a look from outside tells comes and goes with the process that looks, and whether a step is for nobody with the tags of
+        // whoever is no part of this; the runbooks themselves are bound, and so is what blocks.
+        let unbound = [Check::Endpoints, Check::TlsCert, Check::RunbookValid];
+        let mut known = report.server_bound(rules, &unbound);
         known.extend(of_apps.iter().cloned());
         warnings.extend(of_apps);
         let digest = digest(
@@ -286,9 +276,9 @@ impl Org {
         waivers: &[Waiver],
         reason: &str,
     ) -> Result<Accepted, Error> {
-        check_waivers(waivers)?;
         check_digest(digest)?;
         sentence("reason", reason, false)?;
+        check_waivers(waivers, self.wave_row(wave).await?.project.is_some())?;
         let rules = &self.organisation.settings.unknowns;
         let (accepted, staying) = self.again_on_conflict(|| async {
             // Held by its version: of a wave that is closed meanwhile nothing is accepted either.
@@ -622,14 +612,23 @@ pub(in crate::service) fn sentence(
     Ok(())
 }
 
-fn check_waivers(waivers: &[Waiver]) -> Result<(), Error> {
+/// That waivers can be, and what to do where they cannot; what was done for devices is said of waves of a project alone.
+fn check_waivers(waivers: &[Waiver], of_project: bool) -> Result<(), Error> {
     if waivers.len() > MOST_WAIVERS {
         let problem = format!("are more than {MOST_WAIVERS}");
         return Err(Error::bad_input("waivers", problem));
     }
     for waiver in waivers {
-        if NEVER_WAIVED.contains(&waiver.check) {
-            let problem = format!("{} cannot be waived by anybody", waiver.check);
+        if !Waiver::is_possible(waiver.check) {
+            let way = match waiver.check {
+                Check::Prerequisites if of_project => {
+                    ": have it done, or say why not: `mdmd wave met`"
+                }
+                Check::Prerequisites => ": let them go with a wave of the project, or change that",
+                Check::Window | Check::Blackout => ": change the dates, or the project",
+                _ => "",
+            };
+            let problem = format!("{} cannot be waived by anybody{way}", waiver.check);
             return Err(Error::bad_input("waivers.check", problem));
         }
         sentence("waivers.reason", &waiver.reason, true)?;

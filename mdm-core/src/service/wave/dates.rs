@@ -100,7 +100,9 @@ impl Org {
         let limits = self.gap_limits().await?;
         if !limits.is_empty() {
             let own: BTreeSet<MoveId> = planned.iter().map(|m| m.id).collect();
-            gaps.stays = self.gap_stays(&limits, |m| own.contains(&m.id)).await?;
+            // Who stays behind in other waves takes no place.
+            let leave = |m: &Move| own.contains(&m.id) || !m.takes_room();
+            gaps.stays = self.gap_stays(&limits, leave).await?;
             let groups = self.gap_groups(&ids).await?;
             let of = |m: &&Move| Some((m.serial.clone(), groups.get(&m.device)?.clone()));
             gaps.groups = planned.iter().filter_map(of).collect();

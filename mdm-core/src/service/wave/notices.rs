@@ -55,10 +55,13 @@ pub struct OwnerNotice {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct OwnerNotices {
-    /// Of members whose migration has not ended, and that do not stay behind.
+    /// Of members whose migration is to come: it has not begun or ended, is not called back, and Apple has not refused it.
     pub notices: Vec<OwnerNotice>,
     /// How many members of this page stay behind: their owners are told nothing.
     pub staying: usize,
+    /// How many members of this page have begun, are being called back, or were refused by Apple: to their owners what is written here
+    /// would be wrong.
+    pub left_out: usize,
     /// Behind which member the next page begins.
     pub next: Option<MoveId>,
     /// When this was read, where the notices are taken along.
@@ -112,7 +115,7 @@ impl Org {
         .await
     }
 
-    /// What the owners of a wave's devices are told, those whose migration has not ended and who were not left behind when the
+    /// What the owners of a wave's devices are told, those whose migration is to come and who were not left behind when the
     /// wave was submitted: of the members behind `after`, at most `limit` of them. `language` takes the place of each owner's own.
     ///
     /// # Errors
@@ -128,12 +131,16 @@ impl Org {
         // The calendar goes on: whoever has its entries hears there that they are cancelled.
         self.open_wave(wave).await?;
         let (page, next, told) = self.notices_of(wave, language, after, limit).await?;
-        let staying = page.iter().filter(|member| stays_behind(member)).count();
+        let count = |one: fn(&Move) -> bool| page.iter().filter(|member| one(member)).count();
+        let (staying, left_out) = (count(stays_behind), count(needs_no_word));
         let all = page.into_iter().zip(told);
+        let told =
+            |member: &Move| !member.is_ended() && !stays_behind(member) && !needs_no_word(member);
         Ok(OwnerNotices {
             staying,
+            left_out,
             notices: all
-                .filter(|(member, _)| !member.is_ended() && !stays_behind(member))
+                .filter(|(member, _)| told(member))
                 .map(|(_, told)| told)
                 .collect(),
             next,
@@ -155,18 +162,23 @@ impl Org {
         limit: u32,
     ) -> Result<CalendarPiece, Error> {
         let (page, next, told) = self.notices_of(wave, language, after, limit).await?;
+        let row = self.wave_row(wave).await?;
         let mut text = String::new();
         if after.0 == 0 {
-            let row = self.wave_row(wave).await?;
             text.push_str(&calendar_head(&row.name));
         }
-        let (now, code) = (self.now(), self.organisation().code.as_str());
+        let organisation = self.organisation();
+        let (now, code) = (self.now(), organisation.code.as_str());
+        let called = organisation.settings.display_name.as_ref();
+        let called = called.unwrap_or(&organisation.name);
+        let address = &self.ade_of(&row).support_email_address;
         for (member, notice) in page.iter().zip(told) {
             let entry = CalendarEntry {
                 attempt: member.id,
                 subject: notice.subject,
                 body: notice.body,
-                email: notice.email,
+                organizer: called.clone(),
+                organizer_email: address.clone(),
                 deadline: member.deadline,
                 cancelled: goes_nowhere(member),
                 sequence: member.version,
@@ -267,16 +279,35 @@ impl Org {
     }
 }
 
-/// The entry of a member that goes nowhere any more.
+/// The entry of a member that goes nowhere any more, or not before it is submitted again: its entry, newer then, confirms itself.
 fn goes_nowhere(member: &Move) -> bool {
-    let ended = matches!(
+    let is_over = matches!(
         member.state,
         MoveState::Ended(Outcome::Cancelled | Outcome::Withdrawn | Outcome::Abandoned)
+            | MoveState::SubmitFailed {
+                may_come: false,
+                ..
+            }
     );
-    ended || stays_behind(member)
+    is_over || stays_behind(member)
 }
 
 /// One against which something stood when the wave was submitted: nothing was asked for it.
 fn stays_behind(member: &Move) -> bool {
     matches!(member.state, MoveState::Blocked { .. })
+}
+
+/// One whose owner would be told something that is not so: it is on its way already, is being called back, or waits for nothing at
+/// Apple.
+fn needs_no_word(member: &Move) -> bool {
+    use MoveState::{Cancelling, Moving, Settling, Stalled, Started, SubmitFailed};
+    matches!(
+        member.state,
+        SubmitFailed { .. }
+            | Cancelling { .. }
+            | Started { .. }
+            | Moving { .. }
+            | Stalled { .. }
+            | Settling { .. }
+    )
 }

@@ -1,13 +1,14 @@
 //! How a wave stands and what follows from it: the gate for the next one, the pause of offers when too much goes wrong, its end
 //! when all of its members have come to theirs. Looks after every submitted wave with one job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
 
 use super::super::Org;
+use super::super::licences::store_apps;
 use super::accept::sentence;
 use super::count::MarkCounts;
 use super::projects::still_open;
@@ -15,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{JobId, WaveId};
 use crate::job::{Job, JobKind};
+use crate::licences::Location;
 use crate::migration::plan::{Bounds, LaterDeadline, Progress, Tally, Waiting, later};
 use crate::migration::{Move, MoveState};
 use crate::project::{Gate, Project, StopRule};
@@ -388,8 +390,21 @@ impl Org {
         let push = self.organisation.push.as_ref().map(|p| p.not_after);
         let server = self.store().server(self.id(), wave.destination).await?;
         let token = server.and_then(|s| s.token_expires);
-        let content = self.locations().await?;
-        let content = content.iter().filter_map(|l| l.token_expires).min();
+        let locations = self.locations().await?;
+        let apps = match locations.is_empty() {
+            true => None,
+            false => self.store_apps_of(wave).await?,
+        };
+        // Of one whose stock nobody has read, or where nobody can tell what they need, they may need some.
+        let needs = |location: &&Location| {
+            let mut stock = location.stock.keys();
+            apps.as_ref().is_none_or(|apps| {
+                let unread = location.stock_read.is_none() && !apps.is_empty();
+                unread || stock.any(|app| apps.contains(app))
+            })
+        };
+        let content = locations.iter().filter(needs);
+        let content = content.filter_map(|location| location.token_expires).min();
         let named = [
             ("the push certificate", push),
             ("the server token", token),
@@ -400,6 +415,19 @@ impl Org {
             Some((name, ends))
         });
         Ok(early.collect())
+    }
+
+    /// The apps of the store that members of a wave go with; none where that cannot be told.
+    async fn store_apps_of(&self, wave: &Wave) -> Result<Option<BTreeSet<u64>>, Error> {
+        let mut all = BTreeSet::new();
+        for runbook in wave.runbooks.values() {
+            match self.plan(*runbook).await {
+                Ok(plan) => all.extend(store_apps(&plan).into_iter().map(|(app, _)| app)),
+                Err(Error::Store(StoreError::Corrupt { .. })) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(all).filter(|_| !wave.runbooks.is_empty()))
     }
 
     /// Deadlines of a submitted wave that should lie later, as its project is now: proposals, which somebody takes with

@@ -173,7 +173,12 @@ impl Org {
         let passed = self.passed_by(&question.serials, &plan.ours, free).await?;
         plan.open = passed;
         self.try_codes(&mut plan).await?;
-        plan.manifests = self.manifests_known(plan.manifest_urls()).await?;
+        let urls = plan.manifest_urls();
+        let ours = match self.may_send_us {
+            true => None,
+            false => Some(self.manifests_of_ours(&urls).await?),
+        };
+        plan.manifests = self.manifests_known(urls, ours.as_ref()).await?;
         Ok(plan)
     }
 
@@ -204,15 +209,14 @@ impl Org {
             }
             false => BTreeMap::new(),
         };
-        let mut held_back = Taken::default();
+        // Those of a wave of no project that are counted as it is.
+        let mut counted: Vec<(Timestamp, Duration)> = Vec::new();
         for attempt in members {
-            if attempt.is_planned() {
+            if attempt.is_planned() && attempt.takes_room() {
                 let hold = self.hold_with(attempt.runbook).await?;
-                match (attempt.takes_room(), &mut plan.within) {
-                    (true, Some(within)) => within.deadlines.leave_out(attempt.deadline, hold),
-                    // Nobody counts it, and it may go: what stands against it may be waived.
-                    (false, None) => held_back.add(attempt.deadline, hold, 1),
-                    _ => {}
+                match &mut plan.within {
+                    Some(within) => within.deadlines.leave_out(attempt.deadline, hold),
+                    None => counted.push((attempt.deadline, hold)),
                 }
             }
             if attempt.is_ended() || planned && !attempt.is_planned() {
@@ -260,18 +264,10 @@ impl Org {
                 |device: &Device| device.open_move.is_none() || own.contains(&device.open_move);
             plan.open = self.passed_by(&serials, &plan.ours, here).await?;
         }
-        if !plan.open.is_empty() {
-            let own = plan
-                .members
-                .values()
-                .map(|p| (p.deadline, p.hold))
-                .collect();
-            let mut all = self.deadlines_of_all().await?;
-            all.add_all(&held_back);
-            plan.at_once = all.most_at_once(&own);
-        }
         self.try_codes(&mut plan).await?;
-        plan.manifests = self.manifests_known(plan.manifest_urls()).await?;
+        plan.manifests = self.manifests_known(plan.manifest_urls(), None).await?;
+        let serials: Vec<Serial> = plan.members.keys().cloned().collect();
+        Box::pin(self.count_at_once(&mut plan, &serials, &counted)).await?;
         Ok(plan)
     }
 

@@ -22,6 +22,7 @@ use crate::secret::SecretKind;
 use crate::service::Org;
 use crate::service::licences::{Free, store_apps};
 use crate::service::wave::platform_of;
+use crate::wave::Waiver;
 
 /// Devices whose rows are read at a time.
 const CHUNK: usize = 1000;
@@ -33,6 +34,8 @@ pub(super) struct Looked {
     pub(super) weights: Vec<CheckResult>,
     /// Whether it is in the plan that each of them stays ([`MemberReport::stays`]).
     pub(super) staying: Vec<bool>,
+    /// The same of those that no waiver lets go.
+    pub(super) staying_anyway: Vec<bool>,
     /// What was found for each, as far as it is wanted.
     pub(super) members: Vec<MemberReport>,
 }
@@ -100,6 +103,7 @@ impl Org {
             for mut member in self.look_at_chunk(plan, chunk, counts).await? {
                 all.weights.push(member.counts_as);
                 all.staying.push(member.stays(rules));
+                all.staying_anyway.push(member.stays_anyway(rules));
                 match detail {
                     Detail::Counts => continue,
                     Detail::Problems => {
@@ -264,11 +268,9 @@ impl Org {
                 blocks && !plan.waivers.iter().any(|w| w.covers(f.check, serial))
             };
             let behind = facts.asked != Asked::Now && findings.iter().any(stands);
-            let has = |app| licences.contains(&app);
-            match behind {
-                true => counts.needs.add_behind(apps, has),
-                false => counts.needs.add(apps, has),
-            }
+            // Who lacks a licence of an app that it has stays behind for that, unless somebody lets it go without.
+            let let_go = |w: &Waiver| w.covers(Check::AppsLicences, serial);
+            let anyway = facts.asked == Asked::Now || plan.waivers.iter().any(let_go);
             let loss = LossOf {
                 serial,
                 platform,
@@ -277,10 +279,17 @@ impl Org {
                 licences: &licences,
                 tags: device.map_or(&no_tags, |d| &d.tags),
             };
-            let short = match behind {
-                true => counts.forecaster.add_behind(&loss),
-                false => counts.forecaster.add(&loss),
+            let short = match (behind, anyway) {
+                (true, _) => counts.forecaster.add_behind(&loss),
+                (false, true) => counts.forecaster.add(&loss),
+                (false, false) => counts.forecaster.add_if_licensed(&loss),
             };
+            // It is one of those that lack that licence, and none of those that take others.
+            let lacks = !anyway && !short.lost.is_empty();
+            let takes = |app| !behind && (!lacks || short.lost_ids.contains(&app));
+            counts
+                .needs
+                .add_those(apps, takes, |app| licences.contains(&app));
             if !short.lost.is_empty() {
                 let read = counts.free.as_ref().and_then(|free| free.read);
                 findings.push(without_licence(&short, read));

@@ -149,6 +149,12 @@ impl MemberReport {
         found.any(|f| f.keeps_back(rules, self.platform))
     }
 
+    /// The same, and nobody can waive it.
+    fn stays_anyway(&self, rules: &Unknowns) -> bool {
+        let mut found = self.findings.iter();
+        found.any(|f| f.keeps_back(rules, self.platform) && !Waiver::is_possible(f.check))
+    }
+
     /// What was found that is no pass, what it counts as, and the facts to which an acceptance is bound.
     pub(super) fn bound(&self, rules: &Unknowns) -> Vec<(Check, CheckResult, &str)> {
         let problems = self
@@ -375,7 +381,7 @@ impl Org {
         }
         let mut plan = self.plan_in_question(question).await?;
         if !question.undated {
-            self.count_at_once(&mut plan, &serials).await?;
+            self.count_at_once(&mut plan, &serials, &[]).await?;
         }
         self.report_on(&plan, serials, detail).await
     }
@@ -437,6 +443,7 @@ impl Org {
             weights,
             staying,
             members,
+            ..
         } = looked.await?;
         let room = plan.room();
         let weighed = serials.iter().zip(&staying).filter(|(_, stays)| **stays);

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::identity;
 use crate::ids::Serial;
 use crate::licences::{LicenceNeed, NeedCount};
-use crate::migration::what_if::{Ends, Expiry, FactSource, ServerFacts};
+use crate::migration::what_if::{Ends, Expiry, FactSource, ForNobody, ServerFacts};
 use crate::organisation::Issuer;
 use crate::service::Org;
 use crate::service::licences::Free;
@@ -84,6 +84,8 @@ impl Org {
             ),
             None => None,
         };
+        let for_nobody = self.for_nobody_at_all(std::mem::take(&mut counts.steps).finish());
+        let for_nobody = for_nobody.await?;
         let of_requests = self
             .facts_of_requests(plan.requests(counts.members))
             .await?;
@@ -96,7 +98,7 @@ impl Org {
             locations: (count, known.flatten()),
             stock_read: counts.free.as_ref().and_then(|free| free.read),
             members: serials.len(),
-            for_nobody: std::mem::take(&mut counts.steps).finish(),
+            for_nobody,
             twice: plan.twice.clone(),
             outside: self.mdm.outside(self.id()),
             protocol: self.mdm.inner.ports.assignment.protocol_version(),
@@ -109,6 +111,16 @@ impl Org {
                 .map(|(within, room)| within.facts(room, stays)),
             ..of_requests
         })
+    }
+
+    /// Of steps that are for none of these devices those of which no other device of the organisation has the tag or group either: a word
+    /// that somebody has is no mistake.
+    async fn for_nobody_at_all(&self, mut steps: Vec<ForNobody>) -> Result<Vec<ForNobody>, Error> {
+        let words = steps.iter().flat_map(|step| step.only.iter().cloned());
+        let words: BTreeSet<String> = words.collect();
+        let nobodys = self.nobodys_words(words).await?;
+        steps.retain(|step| step.only.is_subset(&nobodys));
+        Ok(steps)
     }
 
     /// What these members need of licences, and how many members of other open waves want the same ones.

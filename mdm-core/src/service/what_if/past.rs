@@ -2,21 +2,25 @@
 //! gates, and how many devices would be in a hold at once. Where no project concerns them nothing of any wave is read.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::Detail;
 use super::facts::Plan;
 use super::look::Counts;
-use crate::check::CheckResult;
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::error::Error;
 use crate::ids::{ProjectId, Serial};
+use crate::migration::plan::Taken;
 use crate::project::Project;
 use crate::service::Org;
 use crate::store::{Batch, Noun};
 
 /// Rows of one statement.
 const CHUNK: usize = 1000;
+
+/// A deadline, and how long the hold that begins with it counts.
+type Held = (Timestamp, Duration);
 
 /// An open project that devices go past.
 #[derive(Debug)]
@@ -75,36 +79,59 @@ impl Org {
         Ok(passed)
     }
 
-    /// Counts the most devices that would be in a hold at once with a list that goes past projects. Where all of the list are too many,
-    /// those alone are counted against whom nothing else stands: who stays behind takes nobody's room.
+    /// Counts the most devices that would be in a hold at once with a list, or a wave of no project, that goes past projects; `counted`
+    /// are those of the wave that are counted as it is. Where all of them are too many, those alone are counted that can go: who stays
+    /// behind takes nobody's room.
     pub(super) async fn count_at_once(
         &self,
         plan: &mut Plan,
         serials: &[Serial],
+        counted: &[Held],
     ) -> Result<(), Error> {
         let capacities = plan.open.iter().map(|passed| passed.project.capacity);
-        let (Some(least), Some(own)) = (capacities.min(), plan.own()) else {
+        let Some(least) = capacities.min() else {
             return Ok(());
         };
-        let taken = self.deadlines_of_all().await?;
-        let with = |going: usize| {
-            let mut all = taken.clone();
-            all.add(own.0, own.1, u32::try_from(going).unwrap_or(u32::MAX));
-            all.most_at_once(&BTreeSet::from([own]))
-        };
-        let over = |(most, _): &(u32, Timestamp)| *most > least;
-        let mut at_once = with(serials.len());
-        if at_once.as_ref().is_some_and(over) {
-            // Looked at as if there were no projects.
-            let open = std::mem::take(&mut plan.open);
+        let mut taken = self.deadlines_of_all().await?;
+        for (deadline, hold) in counted {
+            taken.leave_out(*deadline, *hold);
+        }
+        let held = |serial| plan.planned(serial).map(|p| (p.deadline, p.hold));
+        let own: Vec<Option<Held>> = serials.iter().map(held).collect();
+        let mut at_once = most_at_once(&taken, &own, &[]);
+        if at_once.is_some_and(|(most, _)| most > least) {
+            // As long as nothing is said of room, whoever the rest of a project keeps back takes none. A gate keeps back all of them
+            // alike, and opens for all of them: whether there is room then is said before.
+            let gates = |passed: &mut Passed| std::mem::take(&mut passed.gates);
+            let gates: Vec<Vec<String>> = plan.open.iter_mut().map(gates).collect();
             let mut counts = Counts::new(self.free_if_known().await?);
             let looked = self.look_at_each(plan, serials, &mut counts, Detail::Counts);
-            let weights = looked.await?.weights;
-            let going = weights.iter().filter(|w| **w != CheckResult::Block).count();
-            plan.open = open;
-            at_once = with(going);
+            let looked = looked.await;
+            for (passed, gates) in plan.open.iter_mut().zip(gates) {
+                passed.gates = gates;
+            }
+            let looked = looked?;
+            // A list has no waivers. Whoever one may let go with a wave counts.
+            let stays = match plan.alike {
+                Some(_) => looked.staying,
+                None => looked.staying_anyway,
+            };
+            at_once = most_at_once(&taken, &own, &stays);
         }
         plan.at_once = at_once;
         Ok(())
     }
+}
+
+/// The most devices in a hold at once with these, but for those that stay, by their places, and when.
+fn most_at_once(taken: &Taken, own: &[Option<Held>], stays: &[bool]) -> Option<(u32, Timestamp)> {
+    let (mut all, mut going) = (taken.clone(), BTreeSet::new());
+    for (place, held) in own.iter().enumerate() {
+        let stays = stays.get(place).copied().unwrap_or_default();
+        if let Some((deadline, hold)) = held.filter(|_| !stays) {
+            all.add(deadline, hold, 1);
+            going.insert((deadline, hold));
+        }
+    }
+    all.most_at_once(&going)
 }

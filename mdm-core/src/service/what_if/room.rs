@@ -74,11 +74,6 @@ impl Within {
 }
 
 impl Plan {
-    /// The one deadline of a list and the hold that counts for it; none for a plan that is stored.
-    pub(super) fn own(&self) -> Option<(Timestamp, Duration)> {
-        self.alike.map(|alike| (alike.deadline, alike.hold))
-    }
-
     /// For how long the longest hold with one of these runbooks counts.
     pub(super) fn longest_hold(&self) -> Duration {
         let all = self.by_platform.values().chain(self.by_id.values());

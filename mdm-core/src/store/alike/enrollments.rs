@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{ThisStore, failed, rows};
+use super::{ThisStore, failed, ids, list, rows};
 use crate::clock::Timestamp;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::ids::{CertificateId, DeviceId, EnrollmentId, OrganisationId, SessionId};
@@ -21,6 +21,25 @@ impl EnrollmentStore for ThisStore {
             "enrollments WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
+        )
+    }
+
+    async fn enrollments_of(
+        &self,
+        organisation: OrganisationId,
+        ids: &[EnrollmentId],
+    ) -> Result<Vec<Enrollment>, StoreError> {
+        let ids = list(ids.iter().map(|id| id.0));
+        rows!(
+            self,
+            list_of,
+            concat!(
+                "enrollments WHERE organisation = $1 AND id ",
+                ids!(2),
+                " ORDER BY id"
+            ),
+            organisation.0,
+            ids
         )
     }
 

@@ -39,6 +39,25 @@ impl SetUpStore for ThisStore {
         )
     }
 
+    async fn set_ups_of_enrollments(
+        &self,
+        organisation: OrganisationId,
+        enrollments: &[EnrollmentId],
+    ) -> Result<Vec<SetUp>, StoreError> {
+        let enrollments = list(enrollments.iter().map(|id| id.0));
+        rows!(
+            self,
+            list_of,
+            concat!(
+                "set_ups WHERE organisation = $1 AND enrollment ",
+                ids!(2),
+                " ORDER BY id"
+            ),
+            organisation.0,
+            enrollments
+        )
+    }
+
     async fn set_ups_of(
         &self,
         organisation: OrganisationId,

@@ -41,6 +41,11 @@ pub(super) async fn channels(store: &impl Store) -> Finding {
     same(users, |e| e.id.0, &[6, 7], "user channels")?;
     let users = store.user_channels(A, EnrollmentId(3)).await;
     same(users, |e| e.id.0, &[], "user channels of another")?;
+    let asked = [EnrollmentId(7), EnrollmentId(99), EnrollmentId(1)];
+    let some = store.enrollments_of(A, &asked).await;
+    same(some, |e| e.id.0, &[1, 7], "those of some ids")?;
+    let none = store.enrollments_of(A, &[]).await;
+    same(none, |e| e.id.0, &[], "those of no ids")?;
     let all = store.enrollments_of_device(A, DeviceId(40)).await;
     same(all, |e| e.id.0, &[1, 2, 3, 4], "generations of a device")
 }

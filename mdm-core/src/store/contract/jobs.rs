@@ -2,9 +2,10 @@
 
 use super::{A, B, Finding, at, batch, commit, ensure, put, refuse, same, samples, sentence};
 use crate::enrollment::EnrollmentState;
+use crate::hand_off::HandOffState;
 use crate::ids::{
-    CertificateId, CommandId, DeviceId, EnrollmentId, JobId, MoveId, OrganisationId, SecretId,
-    ServerId, SessionId, SetUpId,
+    CertificateId, CommandId, DeviceId, EnrollmentId, HandOffId, HandOffPartId, JobId, MoveId,
+    OrganisationId, SecretId, ServerId, SessionId, SetUpId,
 };
 use crate::job::{Job, JobKind};
 use crate::queue::CommandState;
@@ -412,6 +413,71 @@ pub(super) async fn the_next_thing_is_known(store: &impl Store) -> Finding {
     );
     let all = store.claim_jobs(at(399), Lease(at(500)), 10).await;
     same(all, |j| j.id.0, &[], "claimed before it is due")
+}
+
+pub(super) async fn a_job_for_a_hand_off_goes_with_what_became_of_its_devices(
+    store: &impl Store,
+) -> Finding {
+    let job = |id: i64, state: HandOffState| {
+        let mut it = samples::hand_off(A, HandOffId(id));
+        it.state = state;
+        it
+    };
+    let closed = |moment: i64| HandOffState::Closed {
+        at: at(moment),
+        by: "Bo".to_owned(),
+    };
+    let imported = |moment: i64| HandOffState::Imported {
+        bundle: "0f".repeat(32),
+        at: at(moment),
+        devices: 1,
+        rejected: 0,
+    };
+    let part = |id: i64, job: i64| {
+        let mut it = samples::hand_off_part(A, HandOffPartId(id));
+        it.job = HandOffId(job);
+        it
+    };
+    let day = 86_400_000;
+    let mut theirs = job(1, closed(100));
+    theirs.organisation = B;
+    put(
+        store,
+        [
+            job(1, closed(100)).into(),
+            job(2, closed(300 * day)).into(),
+            // Their row says for which job a bundle was taken: as long as another one may be open to which it was sealed.
+            job(3, imported(100)).into(),
+            job(4, imported(115 * day)).into(),
+            job(5, HandOffState::Open).into(),
+            theirs.into(),
+            part(1, 3).into(),
+            part(2, 4).into(),
+            part(3, 1).into(),
+            part(4, 3).into(),
+        ],
+    )
+    .await?;
+    let mut gone = Vec::new();
+    for before in [1, 89, 91, 200, 200] {
+        let before = at(before * day);
+        gone.push(store.prune(A, before, 10).await.map_err(sentence)?);
+    }
+    ensure!(
+        gone == [2, 0, 3, 0, 0],
+        "rows went in this order: {gone:?}, not two, three after 90 days, and no more"
+    );
+    let left = store.hand_offs(A, HandOffId(0), 10).await;
+    same(left, |job| job.id.0, &[2, 4, 5], "jobs for hand-offs")?;
+    let theirs = store.hand_offs(B, HandOffId(0), 10).await;
+    same(theirs, |job| job.id.0, &[1], "jobs of another organisation")?;
+    for (job, parts) in [(1, vec![]), (3, vec![]), (4, vec![2])] {
+        let left = store
+            .hand_off_parts(A, HandOffId(job), HandOffPartId(0), 10)
+            .await;
+        same(left, |part| part.id.0, &parts, "what became of devices")?;
+    }
+    Ok(())
 }
 
 pub(super) async fn what_is_over_is_deleted_when_it_is_old(store: &impl Store) -> Finding {

@@ -346,6 +346,11 @@ pub(super) async fn set_ups(store: &impl Store) -> Finding {
     );
     let none = store.set_up_of(A, EnrollmentId(10)).await;
     ensure!(none.map_err(sentence)?.is_none(), "found by no enrolment");
+    let asked = [EnrollmentId(6), EnrollmentId(99), EnrollmentId(5)];
+    let some = store.set_ups_of_enrollments(A, &asked).await;
+    same(some, |s| s.id.0, &[5, 6], "those of some enrolments")?;
+    let none = store.set_ups_of_enrollments(A, &[]).await;
+    same(none, |s| s.id.0, &[], "those of no enrolments")?;
     let asked = [SetUpId(6), SetUpId(99), SetUpId(5)];
     let some = store.set_ups_of(A, &asked).await;
     same(some, |s| s.id.0, &[5, 6], "those of some ids")?;

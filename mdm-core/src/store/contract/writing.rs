@@ -1,8 +1,14 @@
 //! Writing: versions, expectations, unique values, wholeness.
 
+use std::time::Duration;
+
+use futures_util::future::join3;
+
 use super::samples::{self, Sample};
 use super::{A, B, Finding, at, batch, commit, conflict, ensure, put, refuse, same, sentence};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::audit_seal::HELD;
+use crate::clock::Stopwatch;
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::ids::{
@@ -14,7 +20,7 @@ use crate::migration::{Move, SetUp};
 use crate::organisation::Organisation;
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
-use crate::store::{Batch, Noun, Store, Write};
+use crate::store::{Batch, Noun, Store, StoreError, Write};
 use crate::wave::{Server, Wave};
 
 pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding {
@@ -354,6 +360,45 @@ pub(super) async fn the_record_is_appended(store: &impl Store) -> Finding {
     let lines = store.audit(A, AuditId(0), 10).await.map_err(sentence)?;
     ensure!(lines == [entry(1, None)], "the record is {lines:?}");
     Ok(())
+}
+
+/// The record may be sealed past its time: what waits with it waits for another decision.
+pub(super) async fn a_line_that_was_held_back_is_refused(store: &impl Store) -> Finding {
+    let held = |drawn: Stopwatch, id: i64| {
+        let mut batch = batch([
+            Write::Audit(entry(id, None)),
+            samples::device(A, DeviceId(id)).into(),
+        ]);
+        batch.drawn_at(drawn);
+        batch
+    };
+    let late = Stopwatch::running_for(HELD + Duration::from_secs(1));
+    // In the same group are others that came in time; and one that would be a conflict besides is told that it is late.
+    let (first, refused, last) = join3(
+        commit(store, held(Stopwatch::start(), 1)),
+        commit(store, held(late, 2)),
+        commit(store, held(Stopwatch::running_for(HELD / 2), 3)),
+    )
+    .await;
+    first.map_err(sentence)?;
+    last.map_err(sentence)?;
+    for refused in [refused, commit(store, held(late, 1)).await] {
+        match refused {
+            Err(StoreError::Late) => {}
+            Err(other) => return Err(format!("a batch that came too late is told: {other}")),
+            Ok(()) => return Err("a batch that came too late is written".to_owned()),
+        }
+    }
+    let there = store.device(A, DeviceId(2)).await.map_err(sentence)?;
+    ensure!(there.is_none(), "its device is there");
+    let lines = store.audit(A, AuditId(0), 10).await;
+    same(lines, |l| l.id.0, &[1, 3], "the record")?;
+    // Decided again with a new id.
+    commit(store, held(Stopwatch::start(), 4))
+        .await
+        .map_err(sentence)?;
+    let lines = store.audit(A, AuditId(0), 10).await;
+    same(lines, |l| l.id.0, &[1, 3, 4], "the record")
 }
 
 pub(super) async fn refusals_are_bounded(store: &impl Store) -> Finding {

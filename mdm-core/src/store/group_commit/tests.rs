@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::audit::AuditEntry;
+use crate::audit_seal::HELD;
 use crate::clock::Timestamp;
+use crate::clock::tests::AHEAD;
 use crate::device::Device;
 use crate::ids::{AuditId, DeviceId, JobId, Serial};
 use crate::job::JobKind;
@@ -35,6 +37,13 @@ struct Fake {
     commits: usize,
     /// It can write simple groups at once.
     quick: bool,
+    /// How long it stands still before its first commit.
+    stands_still: Duration,
+}
+
+/// Lets this time pass for whoever goes by a stopwatch.
+fn stand_still(time: Duration) {
+    AHEAD.set(AHEAD.get() + time);
 }
 
 impl Backend for Fake {
@@ -90,6 +99,10 @@ impl Backend for Fake {
                 store(&mut rows, row, Held::Lease(0))?;
             }
         }
+        stand_still(std::mem::take(&mut self.stands_still));
+        if plan.is_late() {
+            return Err(Failure::Late);
+        }
         if !plan.turns.is_empty() {
             self.commits += 1;
         }
@@ -140,6 +153,10 @@ impl Backend for Fake {
         }
         for row in &simple.jobs {
             store(&mut rows, row, Held::Lease(0))?;
+        }
+        stand_still(std::mem::take(&mut self.stands_still));
+        if simple.is_late() {
+            return Err(Failure::Late);
         }
         self.commits += 1;
         self.rows = rows;
@@ -457,6 +474,34 @@ fn a_conflict_alone_costs_no_commit() {
         [Answer::Conflict]
     );
     assert_eq!(fake.commits, 0);
+}
+
+#[test]
+fn what_becomes_late_before_the_commit_is_left_out_and_the_others_are_written() {
+    for quick in [false, true] {
+        let mut fake = Fake {
+            quick,
+            stands_still: HELD * 2 / 3,
+            ..Fake::default()
+        };
+        let drawn = |id: i64, drawn: Option<Stopwatch>| {
+            let mut batch = Batch::new();
+            batch.put(device(id, 0, &format!("S{id}"))).put(line(id));
+            drawn.into_iter().for_each(|drawn| batch.drawn_at(drawn));
+            Arc::new(Prepared::of(&batch).unwrap())
+        };
+        let nearly = Stopwatch::running_for(HELD / 2);
+        let group = [
+            drawn(1, Some(Stopwatch::start())),
+            drawn(2, Some(nearly)),
+            drawn(3, None),
+        ];
+        let told = run(apply_group(&mut fake, &group));
+        assert!(matches!(told[1], Err(StoreError::Late)), "{told:?}");
+        assert!(told[0].is_ok() && told[2].is_ok(), "{told:?}");
+        let written: Vec<i64> = fake.rows.keys().map(|key| key.id).collect();
+        assert_eq!(written, [1, 3, 1, 3]);
+    }
 }
 
 #[test]

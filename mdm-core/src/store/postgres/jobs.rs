@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::forget::Unnamed;
+use super::forget::{Contents, Unnamed};
 use super::{PostgresStore, Text, failed, raw};
 use crate::clock::Timestamp;
 use crate::ids::{JobId, OrganisationId};
@@ -11,7 +11,7 @@ use crate::store::row::OVER;
 use crate::store::{Claim, JobStore, JobTimes, Lease, StoreError};
 
 /// What goes once nothing names it any more.
-const UNNAMED: [&Unnamed; 2] = [&USED, &LISTS];
+const UNNAMED: [&Unnamed; 3] = [&USED, &LISTS, &PARTS];
 
 /// Sessions in which an identity was issued that is gone: one is issued together with a change of its session.
 const USED: Unnamed = Unnamed {
@@ -39,19 +39,40 @@ const LISTS: Unnamed = Unnamed {
        AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.earlier = m.id OFFSET 0)",
 };
 
+/// What became of the devices of a hand-off whose job is gone, of whatever age: who writes more of it writes its job, too.
+const PARTS: Unnamed = Unnamed {
+    end: "SELECT p.job, p.id FROM hand_off_parts AS p WHERE p.organisation = $1 AND $2::bigint IS NOT NULL \
+       AND (p.job, p.id) > ($3, $4) ORDER BY p.job, p.id LIMIT 1 OFFSET $5",
+    find: "SELECT p.id FROM hand_off_parts AS p WHERE p.organisation = $1 AND $3::bigint IS NOT NULL \
+       AND (p.job, p.id) > ($4, $5) AND (p.job, p.id) <= ($6, $7) \
+       AND NOT EXISTS (SELECT 1 FROM hand_offs AS h WHERE h.organisation = $1 AND h.id = p.job OFFSET 0) \
+     ORDER BY p.job, p.id LIMIT $2 FOR UPDATE OF p SKIP LOCKED",
+    delete: "DELETE FROM hand_off_parts AS p WHERE p.organisation = $1 AND p.id = ANY($2) \
+       AND NOT EXISTS (SELECT 1 FROM hand_offs AS h WHERE h.organisation = $1 AND h.id = p.job OFFSET 0)",
+};
+
 /// Contents that no declaration has any more and no list names, of whatever age. Who takes one into use expects it.
-const CONTENTS: (&str, &str) = (
-    "SELECT t.id FROM declaration_contents AS t WHERE t.organisation = $1 AND $3::bigint IS NOT NULL \
-       AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = $1 AND d.content = t.id) \
-       AND NOT EXISTS (SELECT 1 FROM declaration_manifests AS m, json_array_elements(m.doc->'items') AS named \
-         WHERE m.organisation = $1 AND (named->>'content')::bigint = t.id) \
-     ORDER BY t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED",
-    "DELETE FROM declaration_contents AS t WHERE t.organisation = $1 \
+const CONTENTS: Contents = Contents {
+    end: "SELECT t.id FROM declaration_contents AS t WHERE t.organisation = $1 AND t.id > $2 ORDER BY t.id LIMIT 1 OFFSET $3",
+    find: "SELECT t.id FROM declaration_contents AS t WHERE t.organisation = $1 AND t.id > $2 AND t.id <= $3 \
+       AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = $1 AND d.content = t.id OFFSET 0) \
+     ORDER BY t.id LIMIT $4",
+    end_of_lists: "SELECT m.created, m.id FROM declaration_manifests AS m WHERE m.organisation = $1 \
+       AND (m.created, m.id) > ($2, $3) ORDER BY m.created, m.id LIMIT 1 OFFSET $4",
+    named: "SELECT DISTINCT (named->>'content')::bigint FROM \
+       (SELECT m.doc FROM declaration_manifests AS m WHERE m.organisation = $1 \
+         AND (m.created, m.id) > ($2, $3) AND (m.created, m.id) <= ($4, $5) ORDER BY m.created, m.id LIMIT $6) AS m, \
+       json_array_elements(m.doc->'items') AS named WHERE named->>'content' IS NOT NULL",
+    lock: "SELECT t.id FROM declaration_contents AS t WHERE t.organisation = $1 AND t.id = ANY($2) \
+     ORDER BY t.id FOR UPDATE OF t SKIP LOCKED",
+    delete: "DELETE FROM declaration_contents AS t WHERE t.organisation = $1 \
        AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = $1 AND d.content = t.id) \
        AND NOT EXISTS (SELECT 1 FROM declaration_manifests AS m, json_array_elements(m.doc->'items') AS named \
          WHERE m.organisation = $1 AND (named->>'content')::bigint = t.id) AND t.id = ANY($2) \
      RETURNING t.file",
-);
+    files: "DELETE FROM secrets AS s WHERE s.organisation = $1 AND s.id = ANY($2) \
+       AND NOT EXISTS (SELECT 1 FROM declaration_contents AS t WHERE t.organisation = $1 AND t.file = s.id)",
+};
 
 /// Keeps claimed jobs. Rows are locked in the order of their keys, as by everybody.
 pub(super) const RENEW: &str = "WITH k AS (SELECT t.organisation, t.id, u.lease, u.until FROM jobs AS t \
@@ -190,7 +211,7 @@ impl JobStore for PostgresStore {
                 .delete_unnamed(unnamed, organisation, before, limit)
                 .await?;
         }
-        let contents = self.prune_contents(organisation, before, limit).await?;
+        let contents = self.delete_contents(&CONTENTS, organisation, limit).await?;
         Ok(gone + contents)
     }
 
@@ -265,47 +286,5 @@ impl PostgresStore {
         .fetch_all(&self.reads)
         .await
         .map_err(failed)
-    }
-
-    /// Contents that no declaration has any more and no list names, and the files that went with the last of them. Whoever
-    /// takes one into use expects it in the same batch, and keeps the file only of a declaration that is put with it.
-    async fn prune_contents(
-        &self,
-        organisation: OrganisationId,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
-        let mut tx = self.reads.begin().await.map_err(failed)?;
-        // Locked first, and looked at again under the lock: who takes one into use expects it, and waits here or was quicker.
-        let ids: Vec<i64> = sqlx::query_scalar(CONTENTS.0)
-            .bind(organisation.0)
-            .bind(i64::from(limit))
-            .bind(before.as_millis())
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(failed)?;
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        let gone: Vec<Option<i64>> = sqlx::query_scalar(CONTENTS.1)
-            .bind(organisation.0)
-            .bind(ids)
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(failed)?;
-        let files: Vec<i64> = gone.iter().copied().flatten().collect();
-        if !files.is_empty() {
-            sqlx::query(
-                "DELETE FROM secrets AS s WHERE s.organisation = $1 AND s.id = ANY($2) \
-                   AND NOT EXISTS (SELECT 1 FROM declaration_contents AS t WHERE t.organisation = $1 AND t.file = s.id)",
-            )
-            .bind(organisation.0)
-            .bind(files)
-            .execute(&mut *tx)
-            .await
-            .map_err(failed)?;
-        }
-        tx.commit().await.map_err(failed)?;
-        Ok(gone.len() as u64)
     }
 }

@@ -409,6 +409,7 @@ pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
 fn failed(error: sqlx::Error) -> StoreError {
     match write::failure(error) {
         write::Failure::Taken => StoreError::Conflict,
+        write::Failure::Late => StoreError::Late,
         write::Failure::Refused(why) => StoreError::Database(why),
         write::Failure::Again(why) | write::Failure::Unavailable(why) => {
             StoreError::Unavailable(why)

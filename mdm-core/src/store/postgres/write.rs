@@ -38,6 +38,9 @@ impl Backend for Writer {
             let held = hold(&mut tx, wanted).await?;
             let plan = decide(held);
             write(&mut tx, &plan).await?;
+            if plan.is_late() {
+                return Err(Failure::Late);
+            }
             Ok(!plan.turns.is_empty())
         }
         .await;
@@ -53,6 +56,10 @@ impl Backend for Writer {
     }
 
     async fn at_once(&mut self, simple: &Simple<'_>) -> Result<(), Failure> {
+        // The server commits as the statement ends: there is no later look than this one.
+        if simple.is_late() {
+            return Err(Failure::Late);
+        }
         let (sql, arguments) = super::at_once::statement(simple)
             .map_err(|error| Failure::Refused(error.to_string()))?;
         // Read to the end: the commit comes after the row.

@@ -246,7 +246,7 @@ impl Table {
             Self::AcmeNonces => &[("expires", Int)],
             Self::SignIns => &[("state", Text), ("code", Text), ("over", Int)],
             Self::PersonSessions => &[("token", Text), ("over", Int)],
-            Self::Approvals => &[("over", Int)],
+            Self::Approvals | Self::HandOffs => &[("over", Int)],
             Self::DoneAlone => &[("name", Text), ("over", Int)],
             Self::Repeats => &[("key", Text), ("over", Int)],
             Self::Hooks => &[("name", Text)],
@@ -254,7 +254,6 @@ impl Table {
             Self::Jobs => &[("due", Int), ("leased_until", Int), ("ready_at", Int)],
             Self::Servers
             | Self::Originals
-            | Self::HandOffs
             | Self::Runbooks
             | Self::Waves
             | Self::WhatIfRuns
@@ -319,7 +318,7 @@ impl From<Noun> for Table {
 }
 
 /// What may be deleted once it is old: the table, and the column that says since when it is over.
-pub(crate) const OVER: [(Table, &str); 10] = [
+pub(crate) const OVER: [(Table, &str); 11] = [
     (Table::Commands, "settled"),
     (Table::Enrollments, "superseded"),
     (Table::Sessions, "unused_until"),
@@ -330,6 +329,7 @@ pub(crate) const OVER: [(Table, &str); 10] = [
     (Table::ChannelStatuses, "ended"),
     (Table::Certificates, "over"),
     (Table::HookMessages, "over"),
+    (Table::HandOffs, "over"),
 ];
 
 /// What our ACME server forgets once it has expired.

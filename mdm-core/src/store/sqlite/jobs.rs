@@ -11,7 +11,7 @@ use crate::store::row::{OVER, Raw};
 use crate::store::{Claim, JobStore, JobTimes, Lease, StoreError};
 
 /// The oldest of each table of [`OVER`].
-const OLDEST: [&str; 10] = [
+const OLDEST: [&str; 11] = [
     "SELECT id FROM commands WHERE organisation = ?1 AND settled < ?2 ORDER BY settled, id LIMIT ?3",
     "SELECT id FROM enrollments WHERE organisation = ?1 AND superseded < ?2 ORDER BY superseded, id LIMIT ?3",
     "SELECT id FROM sessions WHERE organisation = ?1 AND unused_until < ?2 ORDER BY unused_until, id LIMIT ?3",
@@ -22,11 +22,12 @@ const OLDEST: [&str; 10] = [
     "SELECT id FROM channel_statuses WHERE organisation = ?1 AND ended < ?2 ORDER BY ended, id LIMIT ?3",
     "SELECT id FROM certificates WHERE organisation = ?1 AND over < ?2 ORDER BY over, id LIMIT ?3",
     "SELECT id FROM hook_messages WHERE organisation = ?1 AND over < ?2 ORDER BY over, id LIMIT ?3",
+    "SELECT id FROM hand_offs WHERE organisation = ?1 AND over < ?2 ORDER BY over, id LIMIT ?3",
 ];
 
 /// What goes once nothing names it any more: how it is found, and how it is deleted, which looks again: something may have
 /// come to name it meanwhile.
-const UNNAMED: [(&str, &str); 2] = [USED, LISTS];
+const UNNAMED: [(&str, &str); 3] = [USED, LISTS, PARTS];
 
 /// Sessions in which an identity was issued that is gone.
 const USED: (&str, &str) = (
@@ -46,6 +47,15 @@ const LISTS: (&str, &str) = (
     "DELETE FROM declaration_manifests AS m WHERE m.organisation = ?1 AND m.created < ?3 AND m.id IN (SELECT value FROM json_each(?2)) \
        AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.manifest = m.id) \
        AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.earlier = m.id)",
+);
+
+/// What became of the devices of a hand-off whose job is gone, of whatever age.
+const PARTS: (&str, &str) = (
+    "SELECT p.id FROM hand_off_parts AS p WHERE p.organisation = ?1 AND ?3 IS NOT NULL \
+       AND NOT EXISTS (SELECT 1 FROM hand_offs AS h WHERE h.organisation = ?1 AND h.id = p.job) \
+       ORDER BY p.job, p.id LIMIT ?2",
+    "DELETE FROM hand_off_parts AS p WHERE p.organisation = ?1 AND ?3 IS NOT NULL AND p.id IN (SELECT value FROM json_each(?2)) \
+       AND NOT EXISTS (SELECT 1 FROM hand_offs AS h WHERE h.organisation = ?1 AND h.id = p.job)",
 );
 
 /// Contents that no declaration has any more and no list names, of whatever age. Whoever takes one into use expects it in the

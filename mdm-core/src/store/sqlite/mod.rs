@@ -136,10 +136,9 @@ impl SqliteStore {
             StoreError::Unavailable(format!("{} cannot be opened: {error}", path.display()))
         })?;
         let path = file.as_path();
-        let data = tokio::fs::metadata(path).await;
-        let sealed = data.is_ok_and(|data| data.permissions().readonly());
-        if sealed && !has_log(path).await {
-            // In a folder that can be written SQLite would make a log, and could not take it away again.
+        if is_sealed(path).await && !has_log(path).await {
+            // In a folder that can be written SQLite would make a log, and could not take it away again: one of whoever looks, in which
+            // the owner of the file could not write.
             return Self::look_at_what_stands(path).await;
         }
         // What a server that was killed left in the log is brought into the file by whoever opens it next: so the
@@ -348,6 +347,29 @@ async fn private(path: PathBuf) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether a file is not to be written, or not by whoever asks: one of somebody else, or on storage that is read-only. Asked without
+/// opening it: whoever closes a file gives up all locks that this process has on it, and with them those of a store that is open.
+async fn is_sealed(path: &Path) -> bool {
+    // What cannot be seen or is no file, SQLite says.
+    let data = tokio::fs::metadata(path).await;
+    data.is_ok_and(|data| data.permissions().readonly()) || is_refused(path)
+}
+
+#[cfg(unix)]
+fn is_refused(path: &Path) -> bool {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    use rustix::io::Errno;
+
+    let may = accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS);
+    matches!(may, Err(Errno::ACCESS | Errno::PERM | Errno::ROFS))
+}
+
+/// A file has no more to tell there than that it is read-only.
+#[cfg(not(unix))]
+fn is_refused(_: &Path) -> bool {
+    false
+}
+
 /// Whether a log, or the index of one, lies beside a file.
 async fn has_log(path: &Path) -> bool {
     for end in ["-wal", "-shm"] {
@@ -429,6 +451,7 @@ pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
 fn failed(error: sqlx::Error) -> StoreError {
     match write::failure(error) {
         write::Failure::Taken => StoreError::Conflict,
+        write::Failure::Late => StoreError::Late,
         write::Failure::Refused(why) => StoreError::Database(why),
         write::Failure::Again(why) | write::Failure::Unavailable(why) => {
             StoreError::Unavailable(why)

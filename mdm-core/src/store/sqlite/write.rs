@@ -35,6 +35,9 @@ impl Backend for Writer {
             let held = hold(&mut tx, wanted).await?;
             let plan = decide(held);
             write(&mut tx, &plan).await?;
+            if plan.is_late() {
+                return Err(Failure::Late);
+            }
             Ok(!plan.turns.is_empty())
         }
         .await;
@@ -55,6 +58,10 @@ impl Backend for Writer {
             let begun = connection.begin_with("BEGIN IMMEDIATE").await;
             let mut tx = begun.map_err(failure)?;
             match write_simple(&mut tx, simple).await {
+                Ok(()) if simple.is_late() => {
+                    let _ = tx.rollback().await;
+                    Err(Failure::Late)
+                }
                 Ok(()) => tx.commit().await.map_err(failure),
                 Err(failed) => {
                     let _ = tx.rollback().await;

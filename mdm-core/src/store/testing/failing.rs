@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::store::{Batch, ChannelAsk, ChannelView, Store, StoreError, UnreadableRow};
+use crate::audit_seal::HELD;
+use crate::clock::Stopwatch;
+use crate::store::{Batch, ChannelAsk, ChannelView, Store, StoreError, UnreadableRow, Write};
 
 /// On which side of the disk the power is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,7 @@ pub struct FailingStore<S> {
     commits: Arc<AtomicU64>,
     cut: Arc<AtomicBool>,
     overtaken: Arc<AtomicU64>,
+    held_back: Arc<AtomicU64>,
     meanwhile: Arc<Mutex<Option<Batch>>>,
 }
 
@@ -46,6 +50,7 @@ impl<S: Store> FailingStore<S> {
             commits: Arc::default(),
             cut: Arc::default(),
             overtaken: Arc::default(),
+            held_back: Arc::default(),
             meanwhile: Arc::default(),
         }
     }
@@ -77,6 +82,12 @@ impl<S: Store> FailingStore<S> {
         self.overtaken.store(commits, Ordering::SeqCst);
     }
 
+    /// So many of the commits that follow with a line of the record reach the store as those of a process that stood still for longer
+    /// than they may wait.
+    pub fn hold_back(&self, commits: u64) {
+        self.held_back.store(commits, Ordering::SeqCst);
+    }
+
     /// Somebody else commits this right before the next commit, after whatever that one was decided on was read.
     pub fn meanwhile(&self, batch: Batch) {
         *self.lock() = Some(batch);
@@ -101,7 +112,7 @@ impl<S: Store> FailingStore<S> {
 
 #[async_trait]
 impl<S: Store> Store for FailingStore<S> {
-    async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+    async fn commit(&self, mut batch: Batch) -> Result<(), StoreError> {
         let count = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
         if self.cut.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("the power was cut".to_owned()));
@@ -116,6 +127,15 @@ impl<S: Store> Store for FailingStore<S> {
             .is_ok()
         {
             return Err(StoreError::Conflict);
+        }
+        let has_lines = batch.writes.iter().any(|w| matches!(w, Write::Audit(_)));
+        let held_back = &self.held_back;
+        if has_lines
+            && held_back
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
+                .is_ok()
+        {
+            batch.drawn_at(Stopwatch::running_for(HELD + Duration::from_secs(1)));
         }
         if self.nth == 0 || count < self.nth {
             return self.inner.commit(batch).await;

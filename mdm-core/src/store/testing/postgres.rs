@@ -46,11 +46,20 @@ impl TestPostgres {
     /// # Panics
     /// When it cannot be started.
     pub async fn private() -> Option<Self> {
+        Self::private_with(&[]).await
+    }
+
+    /// The same, with this in the environment of its processes.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn private_with(environment: &[(String, String)]) -> Option<Self> {
         let Some(programs) = programs() else {
             eprintln!("\n*** SKIPPED: no PostgreSQL ***\n");
             return None;
         };
-        let private = Private::start(&programs).expect("a private PostgreSQL starts");
+        let private = Private::start(&programs, environment);
+        let private = private.expect("a private PostgreSQL starts");
         Some(Self::started(private).await)
     }
 
@@ -279,7 +288,7 @@ struct Private {
 }
 
 impl Private {
-    fn start(programs: &Path) -> std::io::Result<Self> {
+    fn start(programs: &Path, environment: &[(String, String)]) -> std::io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let owner = owner(folder.path())?;
         let mut random = [0_u8; 16];
@@ -309,7 +318,7 @@ impl Private {
             let why = String::from_utf8_lossy(&made.stderr).into_owned();
             return Err(std::io::Error::other(why));
         }
-        Self::launch(programs, folder, owner, password)
+        Self::launch(programs, environment, folder, owner, password)
     }
 
     /// Copies it while it runs, and has the copy follow.
@@ -326,11 +335,13 @@ impl Private {
             let why = String::from_utf8_lossy(&copied.stderr).into_owned();
             return Err(std::io::Error::other(why));
         }
-        Self::launch(&self.programs, folder, owner, self.password.clone())
+        let password = self.password.clone();
+        Self::launch(&self.programs, &[], folder, owner, password)
     }
 
     fn launch(
         programs: &Path,
+        environment: &[(String, String)],
         folder: tempfile::TempDir,
         owner: Option<(u32, u32)>,
         password: String,
@@ -341,6 +352,7 @@ impl Private {
         let server = of(programs, "postgres", folder.path(), owner)
             .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k", ""])
             .args(["-c", "max_connections=60"])
+            .envs(environment.iter().cloned())
             .stderr(log)
             .spawn()?;
         Ok(Self {

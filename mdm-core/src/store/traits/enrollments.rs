@@ -16,6 +16,13 @@ pub trait EnrollmentStore: Send + Sync {
         organisation: OrganisationId,
         id: EnrollmentId,
     ) -> Result<Option<Enrollment>, StoreError>;
+    /// Of these ids, as far as there are any, in the order of ids. One that cannot be read is left out for whoever looks at the rest
+    /// ([`with_the_rest`](crate::store::with_the_rest)), and an error for everybody else.
+    async fn enrollments_of(
+        &self,
+        organisation: OrganisationId,
+        ids: &[EnrollmentId],
+    ) -> Result<Vec<Enrollment>, StoreError>;
     /// All that are pending, enrolled or checked out under a normalised channel id, oldest first; not superseded ones.
     async fn enrollments_by_key(
         &self,

@@ -23,6 +23,13 @@ pub trait SetUpStore: Send + Sync {
         organisation: OrganisationId,
         enrollment: EnrollmentId,
     ) -> Result<Option<SetUp>, StoreError>;
+    /// Those of these enrolments, as far as there are any, in the order of ids. One that cannot be read is left out for whoever looks
+    /// at the rest ([`with_the_rest`](crate::store::with_the_rest)), and an error for everybody else.
+    async fn set_ups_of_enrollments(
+        &self,
+        organisation: OrganisationId,
+        enrollments: &[EnrollmentId],
+    ) -> Result<Vec<SetUp>, StoreError>;
     /// Of these ids, as far as there are any, in the order of ids. One that cannot be read is left out, and reported in the
     /// log.
     async fn set_ups_of(

@@ -54,7 +54,8 @@ pub trait Store:
     /// Applies every write or none, and answers once that is durable.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when a version is stale or a unique value is taken; nothing was written then.
+    /// [`StoreError::Conflict`] when a version is stale or a unique value is taken, [`StoreError::Late`] when
+    /// [it came too late](Batch::is_late); nothing was written then.
     async fn commit(&self, batch: Batch) -> Result<(), StoreError>;
 
     /// What a message of a channel is decided on, in as few statements as the database allows.

@@ -1,5 +1,7 @@
 //! What is longer than memory: files that go up, answers that are written as they come, and what has no end.
 
+use std::error::Error;
+
 use anyhow::{Context as _, anyhow};
 use axum::body::Body;
 use bytes::Bytes;
@@ -7,6 +9,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use hyper_util::rt::TokioIo;
+use mdm_core::store::StoreError;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::UnixStream;
@@ -32,7 +35,7 @@ impl Client {
         if !about.is_file() {
             return Err(anyhow!("{}: is no file", name())).means(Exit::BadInput);
         }
-        let target = self.target(path);
+        let target = self.target(path)?;
         eprintln!(
             "POST {path}: {} bytes of {}; {consequence}",
             about.len(),
@@ -92,7 +95,7 @@ impl Client {
         body: Vec<u8>,
         to: &mut (dyn std::io::Write + Send),
     ) -> Result<(), Ended> {
-        let target = self.target(path);
+        let target = self.target(path)?;
         let mut request = Request::builder()
             .method(method)
             .uri(&target)
@@ -180,11 +183,26 @@ where
         return understood(status, &collect(body).await?).map(drop);
     }
     while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|_| anyhow!("the answer ended early: what came of it is not whole"))?;
+        let frame = frame.map_err(|error| {
+            let error: Box<dyn Error + Send + Sync> = error.into();
+            broken_off(&*error)
+        })?;
         if let Ok(piece) = frame.into_data() {
             to.write_all(&piece)?;
         }
     }
     Ok(())
+}
+
+/// That an answer ended early. Of a row of a stopped data directory for which it did, whoever asked hears.
+fn broken_off(error: &(dyn Error + Send + Sync + 'static)) -> anyhow::Error {
+    let what = "the answer ended early: what came of it is not whole";
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(row) = error.downcast_ref::<StoreError>() {
+            return anyhow::Error::new(row.clone()).context(what);
+        }
+        cause = error.source();
+    }
+    anyhow!(what)
 }

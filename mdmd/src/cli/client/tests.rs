@@ -146,6 +146,33 @@ async fn a_list_is_read_to_its_end() {
     mdm.store().close().await.unwrap();
 }
 
+#[tokio::test]
+async fn what_names_nothing_is_asked_of_nobody() {
+    let client = Client {
+        way: Way::Socket("/nobody/serves/here".into()),
+        organisation: Some("abc".to_owned()),
+    };
+    for path in [
+        "/api/v1/devices/../give-up",
+        "/api/v1/holds/./release",
+        "/api/v1/runbooks/..",
+        "/api/v1/runbooks/..?revision=1",
+    ] {
+        let ended = client.post(path, &json!({})).await.expect_err(path);
+        assert_eq!(ended.exit, Exit::BadInput, "{path}");
+        let said = format!("{:#}", ended.why);
+        assert!(said.contains("is the name of nothing"), "{path}: {said}");
+        let mut nowhere = Vec::new();
+        let read = client.download("GET", path, Vec::new(), &mut nowhere);
+        assert_eq!(read.await.expect_err(path).exit, Exit::BadInput, "{path}");
+    }
+    // Dots within a name are a name, and a question has no parts.
+    for path in ["/api/v1/declarations/a..b", "/api/v1/tags?name=/../x"] {
+        let target = client.target(path).ok().unwrap();
+        assert!(target.starts_with(path), "{target}");
+    }
+}
+
 #[test]
 fn a_body_with_secrets_is_written_in_one_place_and_read_as_json() {
     for open in [json!({}), json!({ "renews": null, "name": "x" })] {

@@ -1,7 +1,7 @@
 //! What a project says, as people name it on the command line and as the API takes it.
 
 use anyhow::anyhow;
-use mdm_core::calendar::{Day, TimeOfDay, Zone};
+use mdm_core::calendar::{FreeBound, TimeOfDay, Zone};
 use serde_json::{Value, json};
 
 use crate::cli::client::Client;
@@ -32,7 +32,8 @@ pub(crate) struct Terms {
     /// The days on which they lie, e.g. mon,tue,wed,thu.
     #[arg(long, value_name = "DAYS", value_delimiter = ',')]
     days: Vec<String>,
-    /// Days that are kept free, e.g. 2026-12-21/2027-01-03=holidays. Those that are named are all there are; `none` is none.
+    /// Days that are kept free, e.g. 2026-12-21/2027-01-03=holidays, or times, as clocks show them where owners live, e.g.
+    /// 2026-12-24T12:00/2026-12-28T10:00=closing. Those that are named are all there are; `none` is none.
     #[arg(long, value_name = "FIRST/LAST=WHY")]
     blackout: Vec<String>,
     /// How many devices may be in a hold at once.
@@ -260,17 +261,21 @@ fn limits(all: &[String]) -> Result<Value, Ended> {
     Ok(limits)
 }
 
-/// Days that are kept free, as the API takes them.
+/// Days and times that are kept free, as the API takes them.
 fn blackout(text: &str) -> Result<Value, Ended> {
-    let (days, why) = text.split_once('=').unwrap_or((text, ""));
-    let (first, last) = days.split_once('/').unwrap_or((days, days));
-    let day = |day: &str| {
-        let read = Day::parse(day).map_err(|_| {
-            anyhow!(
-                "--blackout {text}: must be a day like 2026-12-24 or DAY/DAY, with =WHY behind it"
-            )
-        });
-        read.means(Exit::BadInput)
+    let (free, why) = text.split_once('=').unwrap_or((text, ""));
+    let (first, last) = free.split_once('/').unwrap_or((free, free));
+    let bound = |bound: &str| {
+        // One time alone keeps nothing free.
+        let read = FreeBound::parse(bound).ok();
+        read.filter(|read| first != last || !read.is_time())
+            .ok_or_else(|| {
+                anyhow!(
+                    "--blackout {text}: must be a day like 2026-12-24, DAY/DAY, or times of days like 2026-12-24T18:00/2026-12-27T06:00, \
+                     with =WHY behind it"
+                )
+            })
+            .means(Exit::BadInput)
     };
-    Ok(json!({ "first": day(first)?, "last": day(last)?, "why": why }))
+    Ok(json!({ "first": bound(first)?, "last": bound(last)?, "why": why }))
 }

@@ -104,6 +104,7 @@ pub(super) async fn notices(common: &Common, asked: &Notices) -> Done {
             // Of the last page alone.
             if let Some(answer) = answer.as_object_mut() {
                 answer.remove("staying");
+                answer.remove("left_out");
             }
             for (name, of) in [("at", &taken["at"]), ("record", &taken["record"])] {
                 answer[name] = of.clone();
@@ -138,7 +139,7 @@ async fn take_along(client: &Client, path: &str) -> Result<Value, Ended> {
 
 /// Writes the rows of a mail merge as they are read; answers how many there are.
 async fn merge(client: &Client, path: &str, to: &mut (dyn Write + Send)) -> Result<usize, Ended> {
-    let (mut count, mut staying) = (0, 0);
+    let (mut count, mut staying, mut left_out) = (0, 0, 0);
     let mut begin = true;
     let taken = take_along(client, path).await?;
     let at = &taken["at"];
@@ -166,12 +167,18 @@ async fn merge(client: &Client, path: &str, to: &mut (dyn Write + Send)) -> Resu
                 count += 1;
             }
             staying += page["staying"].as_u64().unwrap_or_default();
+            left_out += page["left_out"].as_u64().unwrap_or_default();
             to.write_all(csv.as_bytes()).map_err(|why| anyhow!(why))?;
             Ok(true)
         })
         .await?;
     if staying > 0 {
         eprintln!("mdmd: {staying} members have no row: they stay behind (`mdmd wave status`)");
+    }
+    if left_out > 0 {
+        eprintln!(
+            "mdmd: {left_out} members have no row: they have begun, are being called back, or Apple refused them (`mdmd wave status`)"
+        );
     }
     Ok(count)
 }

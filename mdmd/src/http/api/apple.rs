@@ -221,6 +221,23 @@ pub(super) async fn import_api_account(
     shown(told! { client_id: sent.client_id, services: services })
 }
 
+/// The account that is removed.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RemovedAccount {
+    /// Its identifier, typed.
+    client_id: String,
+}
+
+pub(super) async fn remove_api_account(
+    About { org, .. }: About,
+    Sent(sent): Sent<RemovedAccount>,
+) -> Answer<impl Shows> {
+    let gone = org.remove_api_account(&sent.client_id).await;
+    gone.map_err(refused)?;
+    shown(told! { client_id: sent.client_id })
+}
+
 pub(super) async fn api_account(About { org, .. }: About) -> Answer<impl Shows> {
     let api = org.organisation().api.as_ref();
     shown(told! {
@@ -231,26 +248,38 @@ pub(super) async fn api_account(About { org, .. }: About) -> Answer<impl Shows> 
 
 pub(super) async fn token_keys(About { org, .. }: About) -> Answer<impl Shows> {
     let keys = org.token_keys().await.map_err(refused)?;
-    let keys = (1..)
-        .zip(&keys)
-        .map(|(number, key)| token_key(number, key))
-        .collect::<Result<Vec<_>, _>>()?;
+    let keys = keys.iter().map(token_key).collect::<Result<Vec<_>, _>>()?;
     shown(told! { keys: keys })
 }
 
 pub(super) async fn new_token_key(About { org, .. }: About) -> Answer<impl Shows> {
     let made = org.new_token_key().await.map_err(refused)?;
-    let keys = org.token_keys().await.map_err(refused)?;
-    let place = keys.iter().position(|k| k.key == made.key).unwrap_or(0);
-    shown(token_key(place + 1, &made)?)
+    shown(token_key(&made)?)
 }
 
-fn token_key(number: usize, key: &TokenKey) -> Result<impl Shows + use<>, Refusal> {
+/// The key pair that is removed.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RemovedKey {
+    /// The serial number of its certificate: `serial` in the list.
+    serial: String,
+}
+
+pub(super) async fn remove_token_key(
+    About { org, .. }: About,
+    Sent(sent): Sent<RemovedKey>,
+) -> Answer<impl Shows> {
+    let gone = org.remove_token_key(&sent.serial).await;
+    let gone = gone.map_err(refused)?;
+    shown(told! { serial: gone.serial(), described: gone.described, created: gone.created })
+}
+
+fn token_key(key: &TokenKey) -> Result<impl Shows + use<>, Refusal> {
     let pem = X509::from_der(&key.certificate.0)
         .and_then(|c| c.to_pem())
         .map_err(|_| refused(Error::Crypto("a certificate of ours cannot be read")))?;
     Ok(told! {
-        number: number,
+        serial: key.serial(),
         described: key.described.clone(),
         created: key.created,
         certificate: String::from_utf8_lossy(&pem).into_owned(),

@@ -1,5 +1,7 @@
 //! What takes two persons, and the secrets of devices. A secret is answered by one route only, and nowhere else.
 
+use axum::Extension;
+use mdm_core::audit::Role;
 use mdm_core::error::Error;
 use mdm_core::ids::{AnyId, ApprovalId, Serial};
 use mdm_core::secret::SecretKind;
@@ -11,7 +13,7 @@ use super::super::error::Refusal;
 use super::asked::Path;
 use super::described::{Sent, Shows, Versioned, told};
 use super::edited::Part;
-use super::{About, Answer, Page, next_page, refused, shown};
+use super::{About, Answer, By, Page, next_page, refused, shown};
 
 /// What a person can use in front of a device. The others are for us to use.
 const SHOWN: [SecretKind; 11] = [
@@ -56,10 +58,15 @@ pub(super) async fn confirm(
 
 pub(super) async fn decline(
     About { org, .. }: About,
+    Extension(caller): By,
     Path(AnyId(id)): Path<AnyId>,
 ) -> Answer<impl Shows> {
-    let row = org.decline(ApprovalId(id)).await.map_err(refused)?;
-    shown(told! { approval: row })
+    let id = ApprovalId(id);
+    let done = match caller.role >= Role::Approver {
+        true => org.decline(id).await,
+        false => org.take_back(id).await,
+    };
+    shown(told! { approval: done.map_err(refused)? })
 }
 
 pub(super) async fn demanded(About { org, .. }: About) -> Result<Versioned<impl Shows>, Refusal> {

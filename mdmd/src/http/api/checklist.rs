@@ -41,6 +41,9 @@ pub(super) async fn show(About { office, org, .. }: About) -> Answer<impl Shows>
         let seen = probe::doors(&org).await;
         office.mdm.tell_outside(id, seen);
     }
+    if let Some(seen) = crate::apple::beside::seen() {
+        office.mdm.tell_clock(seen);
+    }
     let list = org.checklist().await.map_err(refused)?;
     let missing = list.missing().count();
     shown(Made {

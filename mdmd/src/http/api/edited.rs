@@ -70,6 +70,7 @@ const EDITS: &[(&str, What, Named)] = {
     use What::{Declaration, Hook, LibraryItem, Runbook, Set, Tag, Template};
     &[
         ("/api/v1/runbooks", Runbook, Body),
+        ("/api/v1/runbooks/{name}/remove", Runbook, Path),
         ("/api/v1/templates", Template, Body),
         ("/api/v1/templates/push", Template, Body),
         ("/api/v1/templates/remove", Template, Body),
@@ -233,8 +234,8 @@ pub(super) async fn now(
         },
         What::Runbook => {
             let found = store.kept_runbook(own, KeptRunbook::id_of(name)).await;
-            let found = found.map_err(failed)?;
-            found.map(|it| Now::row(Noun::KeptRunbook, it.id.0, it.version))
+            let used = found.map_err(failed)?.filter(|it| it.removed.is_none());
+            used.map(|it| Now::row(Noun::KeptRunbook, it.id.0, it.version))
         }
         What::LibraryItem => {
             let found = store.library_item_by_name(own, name.trim()).await;

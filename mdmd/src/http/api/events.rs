@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use mdm_core::audit::AuditEntry;
+use mdm_core::audit_seal::LOOK_BACK;
 use mdm_core::error::Error;
 use mdm_core::ids::{AnyId, AuditId, IdSource};
 use mdm_core::service::Org;
@@ -39,8 +40,6 @@ const QUIET: Duration = Duration::from_secs(15);
 const LIFE: Duration = Duration::from_mins(10);
 /// Entries that are read at a time.
 const PAGE: u32 = 200;
-/// An entry may be committed so long after its id was drawn: so far each look goes back.
-const LATE: Duration = Duration::from_secs(30);
 
 /// From where on.
 #[derive(Deserialize, JsonSchema)]
@@ -105,7 +104,7 @@ pub(super) async fn follow(
         what: which.what,
         // What was drawn before the last one that was seen, and committed after it, is among what follows.
         after: match last {
-            Some(last) => last.saturating_sub(IdSource::span(LATE)).max(0),
+            Some(last) => last.saturating_sub(IdSource::span(LOOK_BACK)).max(0),
             None => from,
         },
         newest: from,
@@ -195,7 +194,7 @@ impl Reader {
         self.after = match (full, page.last()) {
             (true, Some(last)) => last.id.0,
             // At its end: the next look goes back as far as an entry may be late.
-            _ => (self.newest - IdSource::span(LATE)).max(0),
+            _ => (self.newest - IdSource::span(LOOK_BACK)).max(0),
         };
         let after = self.after;
         if !full {

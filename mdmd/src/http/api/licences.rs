@@ -78,6 +78,24 @@ pub(super) async fn refresh(
     shown(location(&row))
 }
 
+/// The location that is given up.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Removed {
+    /// Its name, typed.
+    name: String,
+}
+
+pub(super) async fn remove(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+    Sent(sent): Sent<Removed>,
+) -> Answer<impl Shows> {
+    let gone = org.remove_location(LocationId(id), &sent.name).await;
+    let gone = gone.map_err(refused)?;
+    shown(told! { id: gone.id, name: gone.name, removed: gone.removed })
+}
+
 pub(super) async fn need(
     About { org, .. }: About,
     Path(AnyId(id)): Path<AnyId>,

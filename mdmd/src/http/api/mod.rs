@@ -381,7 +381,12 @@ impl Caller {
     /// The organisation that is asked about: the token's, the one that is named, or the only one.
     async fn organisation(&self, mdm: &Mdm, which: &Which) -> Result<Org, Refusal> {
         let org = self.find(mdm, which).await?;
-        Ok(org.acting_for(&self.name).being(&self.person))
+        let org = org.acting_for(&self.name).being(&self.person);
+        Ok(match self.role {
+            // They ask what would be, and plan nothing: this server goes nowhere at their word.
+            Role::Viewer | Role::Helpdesk => org.looking_at_ours_alone(),
+            Role::Planner | Role::Approver | Role::Admin => org,
+        })
     }
 
     async fn find(&self, mdm: &Mdm, which: &Which) -> Result<Org, Refusal> {

@@ -1,6 +1,7 @@
 //! Reports in their formats, sent piece by piece as they are read: memory does not grow with the fleet.
 
 use async_trait::async_trait;
+use axum::BoxError;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -271,13 +272,17 @@ async fn streamed(mut from: mpsc::Receiver<Piece>) -> Result<Response, Refusal> 
     };
     let rest = stream::unfold(from, |mut from| async move {
         let piece = from.recv().await?;
-        let piece = piece.map_err(|error| {
+        let piece = piece.map_err(|error| -> BoxError {
             tracing::warn!(%error, "a report broke off");
-            std::io::Error::other("the report could not be read to its end")
+            match error {
+                // Whoever asks in this very process may ask again: the row is known now. Over a connection nothing of it is told.
+                Error::Store(row @ StoreError::Corrupt { .. }) => row.into(),
+                _ => "the report could not be read to its end".into(),
+            }
         });
         Some((piece, from))
     });
-    let first = stream::once(async move { Ok::<Bytes, std::io::Error>(first) });
+    let first = stream::once(async move { Ok::<Bytes, BoxError>(first) });
     let body = Body::from_stream(futures_util::StreamExt::chain(first, rest));
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();

@@ -141,7 +141,7 @@ table! {
     get  "/api/v1/template" Viewer templates::own, "", "The template that is in force in this organisation, and what of its projects is otherwise.";
     get  "/api/v1/approvals" Viewer approvals::list, "", "What waits for a second person, or was confirmed and is not used yet; a page at a time.";
     post "/api/v1/approvals/{id}/confirm" Approver approvals::confirm, "", "Confirms what somebody else has asked for. An act is done now, as it was planned then; if anything of it has changed, nothing is done. Migrations are called back as far as they still can be, and no others: `left_out` names those that go no more, and why.";
-    post "/api/v1/approvals/{id}/decline" Helpdesk approvals::decline, "", "Refuses it, or takes it back.";
+    post "/api/v1/approvals/{id}/decline" Helpdesk approvals::decline, "", "Takes back what the caller has asked for. What somebody else has asked for is refused by approvers: 403 for others.";
     get  "/api/v1/two-persons" Viewer approvals::demanded, "", "Whether every reveal, every cancellation and every attempt that is given up takes two persons.";
     post "/api/v1/two-persons" Admin approvals::demand, "always", "Changes that. That it is no longer so takes two persons itself.";
     get  "/api/v1/audit" Viewer audit::list, "", "The record, oldest first, a page at a time (`after`, `limit`); with `newest=true` its end.";
@@ -150,7 +150,7 @@ table! {
     post "/api/v1/audit/checkpoints" Helpdesk audit::checkpoint, "", "Seals what has come, and answers the newest seal as it may leave the building.";
     get  "/api/v1/checklist" Viewer checklist::show, "", "What a migration needs, in order: done, missing, fix; everything that ends against the latest deadline; the doors looked at by their public names.";
     get  "/api/v1/projects" Viewer projects::list, "", "Whole moves, in the order in which they were made, a page at a time (`after`, `limit`).";
-    post "/api/v1/projects" Planner projects::new, "name, destination?, originals?, window? (not_before, not_after), calendar? (zone, from, until, days, blackouts), capacity?, gap? (each_group, groups, tags), gate?, stop?, prerequisites?, runbooks?", "Makes one, switched off. The only server entry is its destination when none is named.";
+    post "/api/v1/projects" Planner projects::new, "name, destination?, originals?, window? (not_before, not_after), calendar? (zone, from, until, days, blackouts (first, last, why?)), capacity?, gap? (each_group, groups, tags), gate?, stop?, prerequisites?, runbooks?", "Makes one, switched off. The only server entry is its destination when none is named. What is kept free (`blackouts`) begins and ends with days (`2026-12-24`) or times (`2026-12-24T18:00`) where owners live.";
     get  "/api/v1/projects/{id}" Viewer projects::show, "", "One with how its waves stand.";
     post "/api/v1/projects/{id}" Planner projects::alter, "as above, without the name", "Changes it: the next revision. What was submitted keeps its own, and shows its drift. Gate and stop rule take an approver.";
     post "/api/v1/projects/{id}/switch" Approver projects::switch, "on", "Turns it on or off: off, nothing of it is submitted.";
@@ -207,11 +207,13 @@ table! {
     post "/api/v1/server-tokens/{id}/remove" Admin apple::remove_server_token, "name (of the entry, typed)", "Gives up a server entry: its token is destroyed and its list read no more. 409 while an open project, wave or request needs it, or devices of its list are enrolled here. Nothing changes at Apple: a device that is erased is not let in here, and waits at its set-up until another service assigns its own profile.";
     get  "/api/v1/token-keys" Viewer apple::token_keys, "", "Key pairs for which Apple's portal encrypts server tokens: certificates only.";
     post "/api/v1/token-keys" Admin apple::new_token_key, "", "Makes a key pair; earlier ones stay. Answers the certificate for the portal.";
+    post "/api/v1/token-keys/remove" Admin apple::remove_token_key, "serial (of its certificate, as in the list)", "Destroys a key pair that no token was made for: one that comes in for its certificate opens here no more. 409 names the entry whose token was made for it, or may have been.";
     get  "/api/v1/push-certificate" Viewer apple::push_certificate, "", "Topic and end of the push certificate, a warning before it ends, requests without an answer.";
     post "/api/v1/push-certificate/request" Admin apple::request_push_certificate, "name?, email?", "Makes a key, which stays sealed, and a certificate request for it.";
     post "/api/v1/push-certificate" Admin apple::import_push_certificate, "certificate, key?", "Brings in the push certificate; without a key one that was made for a request of ours. One for another topic is refused.";
     get  "/api/v1/business" Viewer apple::api_account, "", "The account of the organisation API.";
     post "/api/v1/business" Admin apple::import_api_account, "client_id, key_id, key", "Brings in an account of the organisation API. Apple is asked for a list before it is kept.";
+    post "/api/v1/business/remove" Admin apple::remove_api_account, "client_id (of the account, typed)", "Takes the account away: its key is destroyed here; at Apple it stays until somebody revokes it there. 409 while a wave is submitted or a request to Apple is open. Another is put in its place by `POST /api/v1/business`.";
     get  "/api/v1/business/services" Viewer apple::services, "", "The organisation's services as Apple names them now, and which are ours.";
     get  "/api/v1/business/budget" Viewer apple::budget, "", "Apple's budget: used, left, when the next request may leave and when all that wait will have left; until when Apple wants silence (`paused_until`), and until when the reading of long lists lets acts go first (`lists_step_aside_until`).";
     post "/api/v1/business/budget/lift" Admin apple::lift_pauses, "", "Ends every pause that Apple has asked for. What is used of the budget stays used.";
@@ -247,6 +249,7 @@ table! {
     get  "/api/v1/runbooks/standard" Viewer what_if::runbook, "", "The standard runbook of a `platform` (ios, ipados, macos) for a migration; with `apps` (keep-if-present, install, drop) each app that its devices have from the original service is in the table.";
     get  "/api/v1/runbooks" Viewer runbooks::list, "", "Runbooks that are kept under a name, with their edits and where each is in use (`drift`: another edit is in force since); a page at a time (`after`, `limit`).";
     get  "/api/v1/runbooks/{name}" Viewer runbooks::show, "", "One, and what an edit of it says: the one in force, or `?revision=2`. Contents of profiles are sealed.";
+    post "/api/v1/runbooks/{name}/remove" Planner runbooks::remove, "", "Takes one out of use that no open project or wave, no enrolment that nobody planned and no template goes by (409 names which): its name is free. Attempts keep what was pinned for them.";
     post "/api/v1/runbooks" Planner runbooks::edit, "name, platform, runbook, revision? (the edit that it was made from), reason?, dry?", "Keeps a runbook under a name, or the next edit of it. What is wrong is named by step and field. A profile without content is taken from the library.";
     post "/api/v1/checks" Helpdesk what_if::check, "serials, deadline?, available_from?, destination?, runbooks?, detail? (counts, problems, everything), keep?, list?", "The what-if of a plan: every check with its fact, source and age; reasons by devices; apps that would be lost; what has come and gone since the last look at these devices, or at this list, that was kept. Nothing is sent.";
     get  "/api/v1/checks/rules" Viewer what_if::rules, "", "What an unknown counts as, check by check, and how many hours people have until a deadline.";
@@ -260,6 +263,7 @@ table! {
     get  "/api/v1/licences" Viewer licences::list, "", "Locations of Apps and Books with their stock.";
     post "/api/v1/licences/tokens" Admin licences::import, "token, take_over?", "Brings in a content token and claims its location.";
     post "/api/v1/licences/{id}/refresh" Planner licences::refresh, "", "Reads the stock of a location at Apple now.";
+    post "/api/v1/licences/{id}/remove" Admin licences::remove, "name (of the location, typed)", "Gives up a location: its token is destroyed here, and nothing is read, given or taken back there. Licences stay at Apple with their devices, and the location stays claimed for this server until another service takes it over. 409 while an open request, project or wave needs it; its token brings it back.";
     post "/api/v1/licences/plan" Planner licences::plan, "location, apps, serials, take_back?", "What giving or taking back licences would send. Nothing is sent.";
     post "/api/v1/licences" Approver licences::act, "as the plan, and its digest", "Gives or takes back licences as planned.";
     get  "/api/v1/waves/{id}/licences" Viewer licences::need, "", "What the devices of a wave need, have and lack, by app.";

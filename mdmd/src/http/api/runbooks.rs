@@ -1,4 +1,4 @@
-//! Runbooks that are kept under a name: listed, shown, edited; and one step of one device done again.
+//! Runbooks that are kept under a name: listed, shown, edited, removed; and one step of one device done again.
 
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
@@ -96,6 +96,14 @@ pub(super) async fn edit(About { org, .. }: About, Sent(sent): Sent<Edit>) -> An
         name: sent.name,
         digest: None,
     })
+}
+
+pub(super) async fn remove(
+    About { org, .. }: About,
+    Path(name): Path<String>,
+) -> Answer<impl Shows> {
+    let gone = org.remove_runbook(&name).await.map_err(refused)?;
+    shown(told! { name: gone.name, removed: gone.removed })
 }
 
 /// A runbook as it was sent. What is wrong is named by its step; a key that means nothing is a slip of whoever wrote it.

@@ -4,6 +4,7 @@
 //! Everything that devices say is rendered and signed before it is measured, so that the load takes little of the
 //! processor; how little is part of the result.
 
+mod built;
 mod crowd;
 mod fleet;
 mod ground;
@@ -38,6 +39,7 @@ const COUNTED: usize = 640;
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
+    built::build(&options)?;
     more_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

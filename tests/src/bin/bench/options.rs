@@ -7,7 +7,7 @@ use tests::fleet::devices::{KeyKind, Mode};
 use tests::fleet::house::Start;
 
 /// Measures a running server with simulated devices, and beside it the machine that it runs on, so that the ratios hold
-/// elsewhere too. Build the server first: `cargo build --release -p mdmd`.
+/// elsewhere too. Run by cargo it builds the server first; else that lies beside it.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "bench")]
 pub(crate) struct Options {

@@ -1,8 +1,9 @@
 //! The database goes, and the server stays: its cluster dies and a replica takes over, its connections are ended, it stops where
-//! it is, it takes nobody any more. Devices and clients speak all the while, and hear success or 503 with the time of another try;
+//! it is, it takes nobody any more, its disk is full or slow. Devices and clients speak all the while, and hear success or 503 with the time of another try;
 //! what was acknowledged is there.
 
 mod address;
+mod disk;
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use crate::fleet::apple::furnish;
 use crate::fleet::devices::{self, Authority, KeyKind, TOPIC};
 use crate::fleet::house::{House, Seed, Start};
 use address::Moving;
+use disk::Disk;
 
 /// Devices that are enrolled at the beginning, and as many that will enrol.
 const DEVICES: usize = 40;
@@ -34,6 +36,8 @@ const REST: Duration = Duration::from_millis(5);
 const WHILE: Duration = Duration::from_secs(3);
 /// How long the database is away.
 const AWAY: Duration = Duration::from_secs(3);
+/// How long a slow disk takes for each sync.
+const SYNC: Duration = Duration::from_secs(2);
 
 /// What is set while the replica is behind: it is lost.
 const LOST: u32 = 77;
@@ -52,6 +56,18 @@ pub enum Mishap {
     Stopped,
     /// Others have all its connections.
     Full,
+    /// Its disk has no room for tables and indexes, and later there is some.
+    NoRoom,
+    /// Each sync takes long, and later it does not.
+    Slow,
+}
+
+impl Mishap {
+    /// Whether it is the disk's: only on Linux another one is shown.
+    #[must_use]
+    pub const fn is_of_disk(self) -> bool {
+        matches!(self, Self::NoRoom | Self::Slow)
+    }
 }
 
 /// A server on a cluster of its own, at an address that moves.
@@ -60,6 +76,7 @@ struct Stage {
     replica: Option<TestPostgres>,
     address: Moving,
     database: String,
+    disk: Option<Disk>,
 }
 
 /// Lets that happen under load, to a server that works or only answers, and looks up everything that was acknowledged. `None` without
@@ -68,7 +85,12 @@ struct Stage {
 /// # Errors
 /// When the harness itself cannot go on. What is wrong is in the report.
 pub async fn run(mishap: Mishap, works: bool, seed: u64) -> anyhow::Result<Option<Report>> {
-    let Some(cluster) = TestPostgres::private().await else {
+    let disk = match mishap.is_of_disk() {
+        true => Some(Disk::build()?),
+        false => None,
+    };
+    let environment = disk.as_ref().map_or_else(Vec::new, Disk::environment);
+    let Some(cluster) = TestPostgres::private_with(&environment).await else {
         return Ok(None);
     };
     let replica = match mishap {
@@ -83,6 +105,7 @@ pub async fn run(mishap: Mishap, works: bool, seed: u64) -> anyhow::Result<Optio
         replica,
         address,
         database,
+        disk,
     };
     let now = SystemClock.now();
     let authority = Authority::create(now)?;
@@ -127,6 +150,10 @@ pub async fn run(mishap: Mishap, works: bool, seed: u64) -> anyhow::Result<Optio
     }
     ledger.look_up(&house, true, &mut report).await?;
     ensure!(house.pid() == pid, "the server was started again");
+    if mishap == Mishap::NoRoom && report.put_off == 0 {
+        let told = "there was no room, and nobody was put off";
+        report.wrong.push(told.to_owned());
+    }
     let other = matches!(mishap, Mishap::Killed | Mishap::Behind);
     let asked = beside(&house, |mdm| async move {
         if other {
@@ -256,6 +283,22 @@ impl Stage {
                 for other in others {
                     other.close().await?;
                 }
+            }
+            Mishap::NoRoom => {
+                let disk = self.disk.as_ref().context("no disk")?;
+                disk.fill()?;
+                tokio::time::sleep(AWAY).await;
+                disk.mend()?;
+            }
+            Mishap::Slow => {
+                let disk = self.disk.as_ref().context("no disk")?;
+                disk.slow(SYNC)?;
+                let begun = Instant::now();
+                let write = "CREATE TABLE slow_disk ()";
+                self.cluster.administer(write.to_owned()).await;
+                ensure!(begun.elapsed() >= SYNC, "its disk is not slow");
+                tokio::time::sleep(AWAY).await;
+                disk.mend()?;
             }
         }
         tokio::time::sleep(WHILE).await;

@@ -15,13 +15,19 @@ use super::api::{Api, Said};
 /// What belongs to the tables themselves.
 const NOT_ROWS: [&str; 3] = ["_sqlx_migrations", "schema_floor", "schema_refill"];
 
-/// Makes the tables of an older program in the empty database `to`, and copies the rows of `from`.
-pub(super) async fn rows(program: &Path, from: &str, to: &str) -> anyhow::Result<()> {
+/// Makes the tables of an older program, with this environment, in the empty database `to`, and copies the rows of `from`.
+pub(super) async fn rows(
+    program: &Path,
+    environment: &[(String, String)],
+    from: &str,
+    to: &str,
+) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let made = Command::new(program)
         .arg("--data")
         .arg(directory.path().join("data"))
         .args(["init", "--organisation", "Older", "--json"])
+        .envs(environment.iter().cloned())
         .env("MDMD_DATABASE", to)
         .output()
         .with_context(|| program.display().to_string())?;

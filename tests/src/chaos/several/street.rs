@@ -112,7 +112,7 @@ impl Street {
         let (organisation, token) = furnish(world, &house, plan.database, public).await?;
         let database = match plan.older {
             Some((program, tables)) => {
-                older::rows(program, plan.database, tables).await?;
+                older::rows(program, &plan.environment, plan.database, tables).await?;
                 tables
             }
             None => plan.database,

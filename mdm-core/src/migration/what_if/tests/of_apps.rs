@@ -445,3 +445,66 @@ fn who_stays_behind_for_something_else_takes_no_licence_from_who_goes() {
         assert_eq!(short(has, 0), [0, 1, 2, 3], "{has:?}");
     }
 }
+
+#[test]
+fn who_stays_behind_for_want_of_one_app_takes_no_licence_of_another() {
+    let (notes, maps) = ("com.example.notes", "com.example.maps");
+    let runbook = |apps: &[(&str, u64)]| {
+        let mut runbook = PinnedRunbook::standard(Ios, Variant::Migration);
+        let apps = apps.iter();
+        runbook.apps = apps
+            .map(|(name, id)| app(name, Some(*id), AppAction::Install))
+            .collect();
+        runbook
+    };
+    let facts = |apps: &[&str]| {
+        let mut facts = OriginalFacts::new(OrganisationId(1), DeviceId(1));
+        let mut said = said();
+        said.apps = Some(apps.iter().map(|app| OriginalApp::new(app)).collect());
+        facts.take(said, NOW, "export");
+        facts
+    };
+    let (both, one) = (runbook(&[(notes, 7), (maps, 8)]), runbook(&[(maps, 8)]));
+    let serials = ["A1", "B1"].map(serial);
+    let none = (BTreeSet::new(), BTreeSet::new());
+    // None is left of the one app and one of the other; the first wants both, the second that other one.
+    let short = |has: bool, without: bool| {
+        let stock = |available| Stock {
+            total: 9,
+            assigned: 9 - available,
+            available,
+            unlimited: false,
+            device_assignable: true,
+        };
+        let stock = BTreeMap::from([(7, stock(0)), (8, stock(1))]);
+        let mut forecaster = Forecaster::new(Some(stock));
+        let mut lost = Vec::new();
+        for (place, runbook) in [&both, &one].into_iter().enumerate() {
+            let apps = [notes, maps];
+            let original = facts(if has { &apps[place..] } else { &[] });
+            let member = LossOf {
+                serial: &serials[place],
+                platform: Some(Ios),
+                original: Some(&original),
+                runbook: Some(runbook),
+                licences: &none.0,
+                tags: &none.1,
+            };
+            let short = match without {
+                true => forecaster.add(&member),
+                false => forecaster.add_if_licensed(&member),
+            };
+            if !short.lost.is_empty() {
+                lost.push(place);
+                assert_eq!(short.lost_ids.contains(&7), place == 0);
+            }
+        }
+        lost.extend(forecaster.missing().into_keys());
+        lost
+    };
+    for has in [true, false] {
+        assert_eq!(short(has, false), [0], "{has}");
+        // Somebody lets it go without: it takes the other one.
+        assert_eq!(short(has, true), [0, 1], "{has}");
+    }
+}

@@ -382,7 +382,7 @@ fn a_step_that_is_only_for_tags_that_no_device_has_is_said_of_all() {
     };
     let found = of(&facts);
     assert_eq!((found.len(), found[0].result), (1, Warn));
-    let fact = "the step lock is only for devices with excutives: none of these 2 has that";
+    let fact = "the step lock is only for devices with excutives: none of these 2 has that, and no other device";
     assert_eq!(found[0].fact, fact);
     facts.for_nobody.clear();
     assert!(of(&facts).is_empty());
