@@ -86,6 +86,7 @@ mod clock;
 mod error;
 mod gate;
 mod limiter;
+mod line;
 mod moment;
 mod open_enum;
 mod secret;

@@ -16,9 +16,8 @@ use mdm_core::error::{Error, PortError};
 use mdm_core::ids::{OrganisationId, Serial};
 use mdm_core::inventory::PullPhase;
 use mdm_core::secret::Secret;
-use mdm_core::service::ports::{
-    ActivityReading, ActivityRequest, ApiKey, MemberPage, OrganisationApi, Ports, ReadingPage,
-};
+use mdm_core::service::ports::testing::OrganisationApiPart;
+use mdm_core::service::ports::{ApiKey, MemberPage, Ports, ReadingPage};
 use mdm_core::service::{Act, Mdm, MigrationAct, Org};
 use mdm_core::store::{DeviceStore as _, SqliteStore};
 
@@ -56,7 +55,7 @@ impl Apple {
 }
 
 #[async_trait]
-impl OrganisationApi for Apple {
+impl OrganisationApiPart for Apple {
     async fn servers(&self, _: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
         self.note("services".to_owned());
         Ok(["A", "B"].map(|s| (s.to_owned(), s.to_owned())).to_vec())
@@ -118,20 +117,6 @@ impl OrganisationApi for Apple {
             (s.clone(), reading)
         };
         Ok(serials.iter().map(read).collect())
-    }
-
-    async fn submit(
-        &self,
-        _: &ApiKey,
-        _: &ActivityRequest,
-        _: &[Serial],
-        _: Timestamp,
-    ) -> Result<String, PortError> {
-        Err(PortError::Absent("submitting"))
-    }
-
-    async fn activity(&self, _: &ApiKey, _: &str) -> Result<ActivityReading, PortError> {
-        Err(PortError::Absent("activity"))
     }
 }
 

@@ -274,6 +274,12 @@ async fn to_the_lock(house: &House, phone: &Gadget) {
     house.report(phone, &body).await.unwrap();
 }
 
+/// Apple is asked for the lock, and answers so.
+async fn apple_answers(house: &House, outcome: LockOutcome) {
+    house.apple.locks.lock().unwrap().push(Some(outcome));
+    house.settle().await;
+}
+
 async fn lock_of(house: &House, phone: &Gadget) -> StepStatus {
     set_up(house, phone).await.steps().unwrap()[&StepId::Lock]
         .status
@@ -288,13 +294,7 @@ async fn a_lock_that_was_there_before_we_ever_asked_is_not_taken_for_ours() {
     // A process that sealed the code and died before it asked has left a code that nobody was asked with.
     let s = set_up(&house, &phone).await;
     house.seal_code(&phone, SetUpId(s.id.0)).await;
-    house
-        .apple
-        .locks
-        .lock()
-        .unwrap()
-        .push(Some(LockOutcome::AlreadyLocked));
-    house.settle().await;
+    apple_answers(&house, LockOutcome::AlreadyLocked).await;
     assert!(matches!(
         lock_of(&house, &phone).await,
         StepStatus::Excepted { .. }
@@ -308,9 +308,7 @@ async fn a_lock_that_was_there_before_we_ever_asked_is_not_taken_for_ours() {
     // and when the device enrols anew its lock is still somebody else's.
     let phone = house.device("C02FOREIGN").await;
     to_the_lock(&house, &phone).await;
-    let already = Some(LockOutcome::AlreadyLocked);
-    house.apple.locks.lock().unwrap().push(already);
-    house.settle().await;
+    apple_answers(&house, LockOutcome::AlreadyLocked).await;
     assert!(matches!(
         lock_of(&house, &phone).await,
         StepStatus::Excepted { .. }
@@ -377,13 +375,7 @@ async fn a_lock_after_an_answer_that_never_came_is_uncertain_and_one_that_was_co
     let house = House::new().await;
     let phone = house.device("C02SURE").await;
     to_the_lock(&house, &phone).await;
-    house
-        .apple
-        .locks
-        .lock()
-        .unwrap()
-        .push(Some(LockOutcome::Success));
-    house.settle().await;
+    apple_answers(&house, LockOutcome::Success).await;
     assert!(matches!(
         lock_of(&house, &phone).await,
         StepStatus::Done { .. }
@@ -391,13 +383,7 @@ async fn a_lock_after_an_answer_that_never_came_is_uncertain_and_one_that_was_co
     // The same device enrols anew: its lock is still on, with the code that is held.
     let phone = house.device("C02SURE").await;
     to_the_lock(&house, &phone).await;
-    house
-        .apple
-        .locks
-        .lock()
-        .unwrap()
-        .push(Some(LockOutcome::AlreadyLocked));
-    house.settle().await;
+    apple_answers(&house, LockOutcome::AlreadyLocked).await;
     assert!(matches!(
         lock_of(&house, &phone).await,
         StepStatus::Done { .. }

@@ -152,12 +152,11 @@ async fn sealed(base: &Base) -> (Place, Org, Checkpoint) {
 async fn what_is_committed_is_sealed_by_itself_and_once(base: &Base) {
     let (house, org, checkpoint) = sealed(base).await;
     let id = org.organisation().id;
-    let before = house
-        .mdm
-        .store()
-        .audit_seals(id, AuditSealId(0), 100)
-        .await
-        .unwrap();
+    let seals = async || {
+        let all = house.mdm.store().audit_seals(id, AuditSealId(0), 100);
+        all.await.unwrap()
+    };
+    let before = seals().await;
     assert!(before.len() >= 3, "{}", before.len());
     assert_eq!(before.last().unwrap().id, checkpoint.seal);
     let entries = house.mdm.store().audit(id, AuditId(0), 1000).await.unwrap();
@@ -168,28 +167,13 @@ async fn what_is_committed_is_sealed_by_itself_and_once(base: &Base) {
     let report = org.verify_record(None).await.unwrap();
     assert_eq!((report.chain.unsealed, report.chain.late), (1, 0));
     assert!(report.chain.unsealed_since.is_some());
-    let still = house
-        .mdm
-        .store()
-        .audit_seals(id, AuditSealId(0), 100)
-        .await
-        .unwrap();
+    let still = seals().await;
     assert_eq!(still, before, "looking seals nothing");
     minute(&house).await;
-    let before = house
-        .mdm
-        .store()
-        .audit_seals(id, AuditSealId(0), 100)
-        .await
-        .unwrap();
+    let before = seals().await;
     // Nothing came: nothing is sealed.
     minute(&house).await;
-    let after = house
-        .mdm
-        .store()
-        .audit_seals(id, AuditSealId(0), 100)
-        .await
-        .unwrap();
+    let after = seals().await;
     assert_eq!(after.len(), before.len());
     let report = org.verify_record(Some(&checkpoint)).await.unwrap();
     assert_eq!(report.chain.broken, Vec::<String>::new());

@@ -12,22 +12,13 @@ use abm_client::assignment::AssignmentClient;
 use abm_client::business::{
     ApiAccount, AuditQuery, BusinessClient, NewServer, ServerChange, ServerProductFamily,
 };
-use abm_client::{Clock, ErrorKind, HyperTransport, SecretText, ServerToken, TokenKeyPair};
+use abm_client::{ErrorKind, HyperTransport, SecretText, ServerToken, TokenKeyPair};
 use fixtures::apple::{Apple, AppleConfig, LicenceSeed};
 use fixtures::clock::{DAY, MINUTE, SECOND, WorldClock};
 use fixtures::http::{Answer, Authority, Call, ClientCertificates, Reply, Server, acceptor};
+use tests::WorldTime;
 
 const START: i64 = 1_795_190_400_000;
-
-/// The world's clock, as the client asks for it.
-#[derive(Clone)]
-struct Domain(WorldClock);
-
-impl Clock for Domain {
-    fn now_ms(&self) -> i64 {
-        self.0.now_ms()
-    }
-}
 
 struct Stage {
     clock: WorldClock,
@@ -63,8 +54,8 @@ impl Stage {
         Arc::new(built.expect("a transport"))
     }
 
-    fn clock(&self) -> Arc<Domain> {
-        Arc::new(Domain(self.clock.clone()))
+    fn clock(&self) -> Arc<WorldTime> {
+        Arc::new(WorldTime(self.clock.clone()))
     }
 
     fn location(&self) -> AppsClient {

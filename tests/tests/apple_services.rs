@@ -12,12 +12,13 @@ use abm_client::business::{
 };
 use abm_client::lock_removal::{LockRemovalClient, Unlock, UnlockRequest};
 use abm_client::{
-    Budget, BudgetGate, BypassCode, ClientIdentity, Clock, ErrorKind, HyperTransport, Moment,
-    ServerToken, TokenKeyPair,
+    Budget, BudgetGate, BypassCode, ClientIdentity, ErrorKind, HyperTransport, Moment, ServerToken,
+    TokenKeyPair,
 };
 use fixtures::apple::organisation::{DeviceSeed, Family};
 use fixtures::apple::{Apple, AppleConfig};
 use fixtures::clock::{DAY, HOUR, MINUTE, SECOND, WorldClock};
+use tests::WorldTime;
 
 const START: i64 = 1_795_190_400_000;
 const SERIALS: [&str; 4] = [
@@ -26,16 +27,6 @@ const SERIALS: [&str; 4] = [
     "MAC000000001",
     "MAC000000002",
 ];
-
-/// The world's clock, as the client asks for it.
-#[derive(Clone)]
-struct Domain(WorldClock);
-
-impl Clock for Domain {
-    fn now_ms(&self) -> i64 {
-        self.0.now_ms()
-    }
-}
 
 struct Stage {
     clock: WorldClock,
@@ -96,7 +87,7 @@ impl Stage {
 
     fn assignment(&self, server: &str) -> AssignmentClient {
         let base = &self.apple.endpoints().assignment;
-        let clock = Arc::new(Domain(self.clock.clone()));
+        let clock = Arc::new(WorldTime(self.clock.clone()));
         AssignmentClient::at(
             base,
             Arc::new(self.transport()),
@@ -120,7 +111,7 @@ impl Stage {
             Arc::new(self.transport()),
             account.expect("an account"),
             "test/1.0",
-            Arc::new(Domain(self.clock.clone())),
+            Arc::new(WorldTime(self.clock.clone())),
         )
     }
 }
@@ -420,7 +411,7 @@ async fn our_budget_keeps_within_apples() {
         writes: quota(2, 3_600_000),
         together: false,
     };
-    let apple = apple.with_gate(BudgetGate::refusing(budget, Domain(stage.clock.clone())));
+    let apple = apple.with_gate(BudgetGate::refusing(budget, WorldTime(stage.clock.clone())));
     let mut done = 0;
     for _ in 0..60 {
         match apple.servers(None).await {
@@ -470,7 +461,7 @@ async fn a_lock_is_set_read_and_lifted_with_the_code() {
         .trust_pem(endpoints.ca_pem.as_bytes())
         .and_then(|b| b.build())
         .expect("a transport");
-    let clock = Arc::new(Domain(stage.clock.clone()));
+    let clock = Arc::new(WorldTime(stage.clock.clone()));
     let removal = LockRemovalClient::at(
         &endpoints.lock_removal,
         Arc::new(transport),
@@ -510,7 +501,7 @@ async fn a_lock_is_set_read_and_lifted_with_the_code() {
         Some(false)
     );
 
-    let clock = Arc::new(Domain(stage.clock.clone()));
+    let clock = Arc::new(WorldTime(stage.clock.clone()));
     let bare = LockRemovalClient::at(
         &endpoints.lock_removal,
         Arc::new(stage.transport()),

@@ -18,10 +18,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::answer;
-use crate::clock::{Clock, SharedClock};
+use crate::clock::Clock;
 use crate::error::{Endpoint, Error, ErrorKind};
-use crate::gate::{Gate, OpenGate};
-use crate::limiter::RequestClass;
+use crate::gate::Gate;
+use crate::line::{Line, class_of};
 use crate::moment::Moment;
 use crate::oauth1::percent_encode;
 use crate::secret::{SecretBytes, SecretText};
@@ -69,10 +69,8 @@ pub struct AppsClient {
 
 #[derive(Clone)]
 struct Inner {
-    transport: Arc<dyn Transport>,
-    clock: SharedClock,
+    line: Line,
     token: ContentToken,
-    gate: Arc<dyn Gate>,
     base_url: String,
     user_agent: String,
     us: Option<MdmInfo>,
@@ -159,10 +157,8 @@ impl AppsClient {
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
-                transport,
-                clock,
+                line: Line::new(transport, clock),
                 token,
-                gate: Arc::new(OpenGate),
                 base_url: base_url.trim_end_matches('/').to_owned(),
                 user_agent: user_agent.to_owned(),
                 us: None,
@@ -186,10 +182,9 @@ impl AppsClient {
     /// [`max_request_per_second`](Limits::max_request_per_second) is for all requests of one location.
     #[must_use]
     pub fn with_gate(self, gate: impl Gate + 'static) -> Self {
-        let gate: Arc<dyn Gate> = Arc::new(gate);
         Self {
             inner: Arc::new(Inner {
-                gate,
+                line: self.inner.line.behind(gate),
                 ..Inner::clone(&self.inner)
             }),
         }
@@ -239,7 +234,7 @@ impl AppsClient {
     }
 
     fn now_ms(&self) -> i64 {
-        self.inner.clock.now_ms()
+        self.inner.line.now_ms()
     }
 
     /// Refuses to write for a location that is not ours.
@@ -307,14 +302,8 @@ impl AppsClient {
         body: Option<SecretBytes>,
     ) -> Result<Response, Error> {
         let response = {
-            let class = if endpoint.writes() {
-                RequestClass::Write
-            } else {
-                RequestClass::Read
-            };
-            let permit = self.inner.gate.enter(class).await;
-            let _permit = permit
-                .map_err(|wait| Error::new(endpoint, ErrorKind::BudgetSpent).waiting(Some(wait)))?;
+            let line = &self.inner.line;
+            let _permit = line.enter(endpoint, class_of(endpoint)).await?;
             let mut headers: Vec<(&'static str, SecretText)> = vec![
                 (
                     "authorization",
@@ -334,17 +323,7 @@ impl AppsClient {
                 body,
                 answer_limit: ANSWER_LIMIT,
             };
-            let response = self
-                .inner
-                .transport
-                .send(request)
-                .await
-                .map_err(|error| Error::transport(endpoint, error))?;
-            // Before the next one is let in.
-            if let Some(wait) = answer::pause(&response, self.now_ms()) {
-                self.inner.gate.pause(wait).await;
-            }
-            response
+            line.pass(endpoint, request).await?
         };
         let envelope: Option<Envelope> = serde_json::from_slice(response.body.expose()).ok();
         let number = envelope
@@ -364,7 +343,7 @@ impl AppsClient {
         if let (ErrorKind::Throttled, Some(wait)) = (error.kind(), error.retry_after())
             && response.status != 429
         {
-            self.inner.gate.pause(wait).await;
+            self.inner.line.pause(wait).await;
         }
         Err(error)
     }

@@ -20,10 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use crate::clock::{Clock, SharedClock};
+use crate::clock::Clock;
 use crate::error::{Endpoint, Error, ErrorKind, Service};
-use crate::gate::{Gate, OpenGate, Permit};
-use crate::limiter::RequestClass;
+use crate::gate::Gate;
+use crate::line::{Line, class_of};
 use crate::oauth1::SignedRequest;
 use crate::secret::{SecretBytes, SecretText};
 use crate::server_token::ServerToken;
@@ -88,11 +88,9 @@ pub struct AssignmentClient {
 
 #[derive(Clone)]
 struct Inner {
-    transport: Arc<dyn Transport>,
-    clock: SharedClock,
+    line: Line,
     token: ServerToken,
     session: Arc<Session>,
-    gate: Arc<dyn Gate>,
     base_url: String,
     user_agent: String,
     /// Learnt from `/account`; the reference page's numbers until then.
@@ -127,11 +125,9 @@ impl AssignmentClient {
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
-                transport,
-                clock,
+                line: Line::new(transport, clock),
                 token,
                 session: Arc::default(),
-                gate: Arc::new(OpenGate),
                 base_url: base_url.trim_end_matches('/').to_owned(),
                 user_agent: user_agent.to_owned(),
                 limits: Arc::default(),
@@ -143,10 +139,9 @@ impl AssignmentClient {
     /// asks for pauses: behind one gate they hold for every task that uses the token.
     #[must_use]
     pub fn with_gate(self, gate: impl Gate + 'static) -> Self {
-        let gate: Arc<dyn Gate> = Arc::new(gate);
         Self {
             inner: Arc::new(Inner {
-                gate,
+                line: self.inner.line.behind(gate),
                 ..Inner::clone(&self.inner)
             }),
         }
@@ -187,7 +182,7 @@ impl AssignmentClient {
             consumer_secret: inner.token.consumer_secret.expose(),
             token: inner.token.access_token.expose(),
             token_secret: inner.token.access_secret.expose(),
-            timestamp: inner.clock.now_ms().div_euclid(1000),
+            timestamp: inner.line.now_ms().div_euclid(1000),
             nonce: &nonce,
         }
         .authorization()
@@ -195,8 +190,8 @@ impl AssignmentClient {
         let mut request = self.request(Method::Get, url, None);
         request.headers.push(("authorization", authorization));
         let sent = {
-            let _permit = self.enter(SESSION).await?;
-            self.pass(SESSION, request).await?
+            let _permit = inner.line.enter(SESSION, class_of(SESSION)).await?;
+            inner.line.pass(SESSION, request).await?
         };
         if !sent.is_success() {
             return Err(self.refused(SESSION, &sent));
@@ -269,40 +264,16 @@ impl AssignmentClient {
         pass: SessionPass,
         refused: Option<&SessionPass>,
     ) -> Result<(SessionPass, Response), Error> {
-        let _permit = self.enter(endpoint).await?;
+        let line = &self.inner.line;
+        let _permit = line.enter(endpoint, class_of(endpoint)).await?;
         let session = &self.inner.session;
         let pass = session.newest(pass, refused);
         let mut request = self.request(method, format!("{}{path}", self.inner.base_url), body);
         request.headers.push((HEADER, pass.token.clone()));
-        let response = self.pass(endpoint, request).await?;
+        let response = line.pass(endpoint, request).await?;
         // Before the next one is let in.
         session.observe(&pass, &response);
         Ok((pass, response))
-    }
-
-    /// Waits for the turn of a request.
-    async fn enter(&self, endpoint: Endpoint) -> Result<Permit, Error> {
-        let class = if endpoint.writes() {
-            RequestClass::Write
-        } else {
-            RequestClass::Read
-        };
-        let permit = self.inner.gate.enter(class).await;
-        permit.map_err(|wait| Error::new(endpoint, ErrorKind::BudgetSpent).waiting(Some(wait)))
-    }
-
-    /// Sends one request whose turn it is. The gate learns of a pause before it lets the next one in.
-    async fn pass(&self, endpoint: Endpoint, request: Request) -> Result<Response, Error> {
-        let inner = &self.inner;
-        let response = inner
-            .transport
-            .send(request)
-            .await
-            .map_err(|error| Error::transport(endpoint, error))?;
-        if let Some(wait) = answer::pause(&response, inner.clock.now_ms()) {
-            inner.gate.pause(wait).await;
-        }
-        Ok(response)
     }
 
     fn request(&self, method: Method, url: String, body: Option<SecretBytes>) -> Request {
@@ -330,7 +301,7 @@ impl AssignmentClient {
     fn refused(&self, endpoint: Endpoint, response: &Response) -> Error {
         let token = &self.inner.token;
         let session = self.inner.session.current().unwrap_or_default();
-        refusal::read(endpoint, response, self.inner.clock.now_ms()).without(&[
+        refusal::read(endpoint, response, self.inner.line.now_ms()).without(&[
             token.consumer_key.expose(),
             token.consumer_secret.expose(),
             token.access_token.expose(),

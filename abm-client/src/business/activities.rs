@@ -318,12 +318,7 @@ impl BusinessClient {
             body: None,
             answer_limit: REPORT_LIMIT,
         };
-        let response = self
-            .inner
-            .transport
-            .send(request)
-            .await
-            .map_err(|error| Error::transport(REPORT, error))?;
+        let response = self.inner.line.send_past(REPORT, request).await?;
         let kind = match response.status {
             200..300 => return Ok(Some(ActivityReport::parse(response.body.expose()))),
             403 | 404 | 410 => ErrorKind::NotFound {

@@ -23,10 +23,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::answer;
-use crate::clock::{Clock, SharedClock};
+use crate::clock::Clock;
 use crate::error::{Credential, Endpoint, Error, ErrorKind, Service};
-use crate::gate::{Gate, OpenGate};
+use crate::gate::Gate;
 use crate::limiter::RequestClass;
+use crate::line::{Line, class_of};
 use crate::oauth1::percent_encode;
 use crate::secret::{SecretBytes, SecretText};
 use crate::session::{Opened, Session, SessionPass};
@@ -94,11 +95,9 @@ pub struct BusinessClient {
 
 #[derive(Clone)]
 struct Inner {
-    transport: Arc<dyn Transport>,
-    clock: SharedClock,
+    line: Line,
     account: ApiAccount,
     session: Arc<Session>,
-    gate: Arc<dyn Gate>,
     base_url: String,
     token_url: String,
     user_agent: String,
@@ -147,11 +146,9 @@ impl BusinessClient {
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
-                transport,
-                clock,
+                line: Line::new(transport, clock),
                 account,
                 session: Arc::default(),
-                gate: Arc::new(OpenGate),
                 base_url: base_url.trim_end_matches('/').to_owned(),
                 token_url: token_url.to_owned(),
                 user_agent: user_agent.to_owned(),
@@ -164,10 +161,9 @@ impl BusinessClient {
     /// The same client behind a gate; it shares the bearer token with this one.
     #[must_use]
     pub fn with_gate(self, gate: impl Gate + 'static) -> Self {
-        let gate: Arc<dyn Gate> = Arc::new(gate);
         Self {
             inner: Arc::new(Inner {
-                gate,
+                line: self.inner.line.behind(gate),
                 ..Inner::clone(&self.inner)
             }),
         }
@@ -217,7 +213,7 @@ impl BusinessClient {
     }
 
     fn now_ms(&self) -> i64 {
-        self.inner.clock.now_ms()
+        self.inner.line.now_ms()
     }
 
     async fn bearer(&self, refused: Option<&SessionPass>) -> Result<SessionPass, Error> {
@@ -331,10 +327,9 @@ impl BusinessClient {
         body: Option<SecretBytes>,
         pass: &SessionPass,
     ) -> Result<Response, Error> {
-        let class = match call.endpoint.writes() {
-            true => RequestClass::Write,
-            false if self.inner.background => RequestClass::Background,
-            false => RequestClass::Read,
+        let class = match class_of(call.endpoint) {
+            RequestClass::Read if self.inner.background => RequestClass::Background,
+            class => class,
         };
         let mut headers: Vec<(&'static str, SecretText)> = vec![
             (
@@ -366,20 +361,9 @@ impl BusinessClient {
         class: RequestClass,
         request: Request,
     ) -> Result<Response, Error> {
-        let permit = self.inner.gate.enter(class).await;
-        let _permit = permit
-            .map_err(|wait| Error::new(endpoint, ErrorKind::BudgetSpent).waiting(Some(wait)))?;
-        let response = self
-            .inner
-            .transport
-            .send(request)
-            .await
-            .map_err(|error| Error::transport(endpoint, error))?;
-        // Before the next one is let in.
-        if let Some(wait) = answer::pause(&response, self.now_ms()) {
-            self.inner.gate.pause(wait).await;
-        }
-        Ok(response)
+        let line = &self.inner.line;
+        let _permit = line.enter(endpoint, class).await?;
+        line.pass(endpoint, request).await
     }
 
     /// One page of a list. `query` holds names and values, not yet encoded.

@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::decision::{Decision, Tracked};
-use super::door::{Message, Sight};
+use super::door::Sight;
+use super::message::Message;
 use super::sign_in::Arrival;
 use super::{Answer, Mdm, Org, Peer};
 use crate::clock::Timestamp;

@@ -8,11 +8,10 @@ use super::Org;
 use super::act::{Act, ActDone, CallsBack, MigrationAct};
 use super::wave::sentence;
 use crate::approval::{Alone, Approval, ApprovalState, CANCELS_ALONE, REVEALS_ALONE, Wanted};
-use crate::audit::AuditEntry;
 use crate::device::Device;
 use crate::error::Error;
 use crate::hand_off::agreement::AgreedDestination;
-use crate::ids::{AloneId, ApprovalId, AuditId, Serial};
+use crate::ids::{AloneId, ApprovalId, Serial};
 use crate::organisation::Organisation;
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
@@ -461,17 +460,8 @@ impl Org {
         detail: serde_json::Value,
     ) {
         let now = self.now();
-        let id = AuditId(self.ids().next(now));
         let device = Some(device.id);
-        batch.put(AuditEntry::new(
-            self.id(),
-            id,
-            now,
-            self.actor(),
-            what,
-            device,
-            detail,
-        ));
+        batch.put(self.entry(now, self.actor(), what, device, detail));
     }
 
     /// Demands two persons for every reveal, every cancellation and every attempt that is given up, or only for many of the first two. That it is no longer demanded always takes

@@ -7,11 +7,10 @@ use serde_json::json;
 
 use super::Org;
 use super::checkin::readable;
-use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
-use crate::ids::{AuditId, CommandId, EnrollmentId, Serial};
+use crate::ids::{CommandId, EnrollmentId, Serial};
 use crate::queue::{BodyForm, Command, CommandOrigin, CommandState};
 use crate::store::{Batch, Write};
 use crate::wire::json::of_dictionary;
@@ -305,9 +304,7 @@ impl Org {
                 Cancel::RequestType(kind) => json!({ "request": kind }),
                 Cancel::All => json!("all"),
             };
-            batch.put(AuditEntry::new(
-                self.id(),
-                AuditId(self.ids().next(now)),
+            batch.put(self.entry(
                 now,
                 self.actor(),
                 "commands.cancelled",

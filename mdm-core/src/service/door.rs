@@ -1,32 +1,28 @@
-//! The door for devices: proves who speaks, reads what the message needs in one go, and has it decided on that. The
+//! The door for devices: proves who speaks, has what the message needs read in one go, and has it decided on that. The
 //! organisation is kept from message to message; every read says which version of it counts, so that what another process
 //! changed is in force with the next message. Decides nothing about devices.
+
+mod sight;
 
 use std::sync::Arc;
 
 use openssl::sha::sha256;
 use serde_json::json;
 
+pub(super) use self::sight::Sight;
 use super::account::Passage;
-use super::checkin::readable;
-use super::decision::{Decision, Tracked};
+use super::message::Message;
 use super::refusals::nobody;
 use super::scep::within_grace;
 use super::{Answer, Mdm, Org, Peer, TRIES};
-use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
-use crate::device::Device;
-use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
+use crate::enrollment::{EnrolSession, IssuedCertificate};
 use crate::error::Error;
 use crate::identity::{Authorities, hexadecimal};
-use crate::ids::{AuditId, CertificateId, MoveId, OrganisationCode, OrganisationId};
-use crate::migration::{Move, SetUp};
+use crate::ids::{CertificateId, OrganisationCode, OrganisationId};
 use crate::organisation::{Der, Organisation};
 use crate::person::PersonSession;
-use crate::queue::Command;
-use crate::store::{Batch, ChannelAsk, ChannelView, Depth, StoreError};
-use crate::wire::checkin::CheckIn;
-use crate::wire::report::CommandReport;
+use crate::store::{Batch, Depth, StoreError};
 use crate::wire::signature;
 
 /// How many open commands of one channel are looked at for one request: the head of its queue.
@@ -65,55 +61,6 @@ pub(super) struct Speaker {
     pub(super) seen: Option<Arc<Sight>>,
     /// The session of the account that brings it, while its enrolment begins.
     pub(super) account: Option<Box<PersonSession>>,
-}
-
-/// What was read for one message of a device.
-pub(super) struct Sight {
-    key: String,
-    deep: bool,
-    pub(super) view: ChannelView,
-}
-
-/// A message, read.
-pub(super) enum Message {
-    CheckIn(CheckIn),
-    Report(CommandReport),
-}
-
-impl Message {
-    /// Which channel speaks, and what deciding will need of it.
-    fn question(&self, organisation: OrganisationId, sha256: &str) -> ChannelAsk {
-        let (channel, depth) = match self {
-            Self::Report(report) => {
-                // The queue of a user channel is another one.
-                let most = if report.channel.is_device() {
-                    QUEUE_WINDOW
-                } else {
-                    0
-                };
-                (&report.channel, Depth::Queue(most))
-            }
-            Self::CheckIn(message) => {
-                let asks_only = match message {
-                    CheckIn::DeclarativeManagement(m) => m.endpoint != "status",
-                    CheckIn::GetBootstrapToken(m) => m.awaiting_configuration.is_none(),
-                    CheckIn::UserAuthenticate(_) | CheckIn::GetToken(_) => true,
-                    _ => false,
-                };
-                let depth = if asks_only {
-                    Depth::Queue(0)
-                } else {
-                    Depth::Identity(sha256.to_owned())
-                };
-                (&message.envelope().channel, depth)
-            }
-        };
-        ChannelAsk {
-            organisation,
-            key: channel.device_key().as_str().to_owned(),
-            depth,
-        }
-    }
 }
 
 impl Mdm {
@@ -429,9 +376,7 @@ impl Org {
             row.renew_at = Some(now);
         }
         let mut batch = Batch::new();
-        batch.put(AuditEntry::new(
-            self.id(),
-            AuditId(self.ids().next(now)),
+        batch.put(self.entry(
             now,
             "device",
             "identity.expired",
@@ -446,40 +391,6 @@ impl Org {
         }
         self.mdm.look_for_renewals();
         Ok(())
-    }
-
-    /// The enrolments under a key.
-    pub(super) async fn channels(
-        &self,
-        speaker: &Speaker,
-        key: &str,
-    ) -> Result<Vec<Enrollment>, Error> {
-        match &speaker.seen {
-            Some(seen) if seen.key == key => Ok(seen.view.enrollments.clone()),
-            _ => Ok(self.store().enrollments_by_key(self.id(), key).await?),
-        }
-    }
-
-    /// The open commands of a channel.
-    pub(super) async fn queue_of(
-        &self,
-        speaker: &Speaker,
-        channel: &Enrollment,
-    ) -> Result<Vec<Command>, Error> {
-        if let Some(seen) = &speaker.seen
-            && !seen.deep
-            && channel.parent.is_none()
-            && seen.key == channel.key
-        {
-            let all = seen.view.commands.iter();
-            let own = all.filter(|c| c.enrollment == channel.id);
-            return Ok(own.cloned().collect());
-        }
-        let open = self
-            .store()
-            .open_commands(self.id(), channel.id, QUEUE_WINDOW)
-            .await?;
-        Ok(open)
     }
 
     /// The session in which the speaker's certificate was issued. For an identity of an authority elsewhere that speaks for
@@ -549,122 +460,5 @@ impl Org {
         let settings = &self.organisation.settings;
         row.renew_at = Some(settings.renewal_of(identity.not_before, identity.not_after));
         Ok((session, row))
-    }
-
-    /// The device that a session was given to.
-    pub(super) async fn device_of_session(
-        &self,
-        speaker: &Speaker,
-        session: &EnrolSession,
-    ) -> Result<Option<Device>, Error> {
-        let Some(id) = session.device else {
-            return Ok(None);
-        };
-        match speaker.seen.as_ref().and_then(|seen| seen.device(id)) {
-            Some(device) => Ok(Some(device)),
-            None => Ok(readable(self.store().device(self.id(), id).await)?),
-        }
-    }
-
-    /// An attempt.
-    pub(super) async fn attempt_seen(
-        &self,
-        seen: Option<&Sight>,
-        id: MoveId,
-    ) -> Result<Option<Move>, Error> {
-        let found = seen.and_then(|seen| seen.view.attempts.iter().find(|m| m.id == id));
-        match found {
-            Some(attempt) => Ok(Some(attempt.clone())),
-            None => Ok(readable(self.store().attempt(self.id(), id).await)?),
-        }
-    }
-
-    /// Every generation of the device channel of an enrolment's device.
-    pub(super) async fn generations_of(
-        &self,
-        speaker: &Speaker,
-        device: crate::ids::DeviceId,
-    ) -> Result<Vec<Enrollment>, Error> {
-        match &speaker.seen {
-            Some(seen) if seen.device(device).is_some() => {
-                let all = seen.view.generations.iter();
-                Ok(all.filter(|e| e.device == Some(device)).cloned().collect())
-            }
-            _ => Ok(self
-                .store()
-                .enrollments_of_device(self.id(), device)
-                .await?),
-        }
-    }
-
-    /// Whether the ADE profile of an enrolment's session awaits configuration.
-    pub(super) async fn session_awaits(
-        &self,
-        speaker: &Speaker,
-        enrollment: &Enrollment,
-    ) -> Result<bool, Error> {
-        let Some(id) = enrollment.session else {
-            return Ok(false);
-        };
-        let seen = speaker.seen.as_ref().and_then(|s| s.view.session.as_ref());
-        let awaits = match seen.filter(|session| session.id == id) {
-            Some(session) => session.awaits,
-            None => self
-                .store()
-                .session(self.id(), id)
-                .await?
-                .and_then(|s| s.awaits),
-        };
-        Ok(awaits.unwrap_or(false))
-    }
-
-    /// The device of an enrolment.
-    pub(super) async fn device_of(
-        &self,
-        d: &Decision<'_>,
-        enrollment: &Enrollment,
-    ) -> Result<Option<Device>, Error> {
-        let Some(id) = enrollment.device else {
-            return Ok(None);
-        };
-        match d.seen.as_ref().and_then(|seen| seen.device(id)) {
-            Some(device) => Ok(Some(device)),
-            None => Ok(readable(self.store().device(self.id(), id).await)?),
-        }
-    }
-
-    /// Loads the device of an enrolment, unless it is there already.
-    pub(super) async fn load_device_of(
-        &self,
-        d: &mut Decision<'_>,
-        enrollment: &Enrollment,
-    ) -> Result<(), Error> {
-        if d.device.is_none() {
-            d.device = self.device_of(d, enrollment).await?.map(Tracked::read);
-        }
-        Ok(())
-    }
-
-    /// The set-up of an enrolment.
-    pub(super) async fn set_up_of(
-        &self,
-        d: &Decision<'_>,
-        enrollment: &Enrollment,
-    ) -> Result<Option<SetUp>, Error> {
-        if let Some(seen) = &d.seen
-            && seen.deep
-            && seen.view.enrollments.iter().any(|e| e.id == enrollment.id)
-        {
-            let mut all = seen.view.set_ups.iter();
-            return Ok(all.find(|s| s.enrollment == enrollment.id).cloned());
-        }
-        Ok(self.store().set_up_of(self.id(), enrollment.id).await?)
-    }
-}
-
-impl Sight {
-    fn device(&self, id: crate::ids::DeviceId) -> Option<Device> {
-        let mut all = self.view.devices.iter();
-        all.find(|device| device.id == id).cloned()
     }
 }

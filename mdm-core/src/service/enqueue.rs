@@ -10,7 +10,7 @@ use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
-use crate::ids::{AuditId, CommandId};
+use crate::ids::CommandId;
 use crate::job::Job;
 use crate::queue::{BodyForm, Command};
 use crate::secret::{Secret, SecretKind};
@@ -260,15 +260,7 @@ impl Org {
         let detail = json!({
             "uuid": new.uuid, "request": new.body.request_type(), "channels": channels,
         });
-        AuditEntry::new(
-            self.id(),
-            AuditId(self.ids().next(now)),
-            now,
-            self.actor(),
-            "commands.queued",
-            None,
-            detail,
-        )
+        self.entry(now, self.actor(), "commands.queued", None, detail)
     }
 
     fn put_one(&self, batch: &mut Batch, command: &Command, wake: bool, now: Timestamp) {

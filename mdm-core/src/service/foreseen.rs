@@ -234,8 +234,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ids::OrganisationId;
-    use crate::migration::AppPlan;
+    use crate::device::Platform;
+    use crate::enrollment::{ChannelKind, Enrollment};
+    use crate::ids::{DeviceId, EnrollmentId, OrganisationId, RunbookId, SetUpId};
+    use crate::migration::{AppPlan, Exception, Owner, StepState, Variant, Verdict, VerdictKind};
+    use crate::original::{OriginalApp, Told};
 
     #[test]
     fn what_was_accepted_is_read_out_of_a_what_if_and_out_of_an_act() {
@@ -286,13 +289,37 @@ mod tests {
         assert!(loss_in(&part(json!({ "members": [] }))).is_none());
     }
 
+    const CAME: Timestamp = Timestamp::from_millis(1_796_893_200_000);
+
+    /// An iPhone that came with a migration.
+    fn came() -> SetUp {
+        let mut enrollment = Enrollment::pending(
+            OrganisationId(1),
+            EnrollmentId(7),
+            "UDID-1".to_owned(),
+            ChannelKind::Device,
+            "aa".to_owned(),
+            CAME,
+        );
+        enrollment.serial = Serial::parse("C02CAME").ok();
+        let verdict = Verdict {
+            kind: VerdictKind::Migration,
+            reasons: Vec::new(),
+        };
+        SetUp::begin(
+            OrganisationId(1),
+            SetUpId(5),
+            &enrollment,
+            Platform::Ios,
+            None,
+            RunbookId(3),
+            verdict,
+            CAME,
+        )
+    }
+
     #[test]
     fn an_app_is_saved_by_a_step_that_ran_and_did_not_give_it_up() {
-        use crate::device::Platform;
-        use crate::enrollment::{ChannelKind, Enrollment};
-        use crate::ids::{EnrollmentId, RunbookId, SetUpId};
-        use crate::migration::{Exception, Owner, StepState, Variant, Verdict, VerdictKind};
-        let now = Timestamp::from_millis(1_796_893_200_000);
         let mut plan = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
         for (bundle_id, action) in [
             ("app.mail", AppAction::KeepIfPresent),
@@ -305,75 +332,26 @@ mod tests {
                 action,
             });
         }
-        let enrollment = Enrollment::pending(
-            OrganisationId(1),
-            EnrollmentId(7),
-            "UDID-1".to_owned(),
-            ChannelKind::Device,
-            "aa".to_owned(),
-            now,
-        );
-        let verdict = Verdict {
-            kind: VerdictKind::Migration,
-            reasons: Vec::new(),
-        };
-        let mut set_up = SetUp::begin(
-            OrganisationId(1),
-            SetUpId(5),
-            &enrollment,
-            Platform::Ios,
-            None,
-            RunbookId(3),
-            verdict,
-            now,
-        );
+        let mut set_up = came();
         let saved = |set_up: &SetUp, app: &str| is_saved(app, &plan, set_up);
         assert!(!saved(&set_up, "app.mail"), "no step ran");
         let evidence = "1 of 1 apps, read back from the device".to_owned();
-        let done = StepState::new(StepStatus::Done { evidence }, now);
+        let done = StepState::new(StepStatus::Done { evidence }, CAME);
         set_up.proofs.insert(StepId::AppsKeep, done);
         assert!(saved(&set_up, "APP.mail"));
         assert!(!saved(&set_up, "app.old"), "nobody wanted to keep it");
         assert!(!saved(&set_up, "app.nobody"));
-        let gone = Exception::new("apps-keep: app.mail", "no licence", Owner::Licence, now);
+        let gone = Exception::new("apps-keep: app.mail", "no licence", Owner::Licence, CAME);
         set_up.exceptions.push(gone);
         assert!(!saved(&set_up, "app.mail"), "it was given up");
     }
 
     #[test]
     fn what_a_device_says_of_itself_here_is_no_forecast_of_what_it_would_lose() {
-        use crate::device::Platform;
-        use crate::enrollment::{ChannelKind, Enrollment};
-        use crate::ids::{DeviceId, EnrollmentId, RunbookId, SetUpId};
-        use crate::migration::{Variant, Verdict, VerdictKind};
-        use crate::original::{OriginalApp, Told};
-        let came = Timestamp::from_millis(1_796_893_200_000);
         let day = std::time::Duration::from_secs(86_400);
         let plan = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
-        let mut enrollment = Enrollment::pending(
-            OrganisationId(1),
-            EnrollmentId(7),
-            "UDID-1".to_owned(),
-            ChannelKind::Device,
-            "aa".to_owned(),
-            came,
-        );
-        enrollment.serial = Serial::parse("C02CAME").ok();
-        let verdict = Verdict {
-            kind: VerdictKind::Migration,
-            reasons: Vec::new(),
-        };
-        let mut set_up = SetUp::begin(
-            OrganisationId(1),
-            SetUpId(5),
-            &enrollment,
-            Platform::Ios,
-            None,
-            RunbookId(3),
-            verdict,
-            came,
-        );
-        set_up.enrolled = Some(came);
+        let mut set_up = came();
+        set_up.enrolled = Some(CAME);
         let told = |app: &str, at: Timestamp| Told {
             value: vec![OriginalApp::new(app)],
             at,
@@ -381,12 +359,12 @@ mod tests {
         };
         let mut original = OriginalFacts::new(OrganisationId(1), DeviceId(2));
         // Ours reports a managed app of ours, a day after it came.
-        original.reported_apps = Some(told("app.ours", came + day));
+        original.reported_apps = Some(told("app.ours", CAME + day));
         assert!(undecided(&set_up, &plan, Some(&original)).is_empty());
-        original.apps = Some(told("app.theirs", came - day));
+        original.apps = Some(told("app.theirs", CAME - day));
         let all = undecided(&set_up, &plan, Some(&original));
         assert_eq!((all.len(), &*all[0].app), (1, "app.theirs"));
-        original.apps = Some(told("app.theirs", came + day));
+        original.apps = Some(told("app.theirs", CAME + day));
         assert!(undecided(&set_up, &plan, Some(&original)).is_empty());
         assert!(undecided(&set_up, &plan, None).is_empty());
     }

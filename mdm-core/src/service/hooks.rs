@@ -15,13 +15,12 @@ use serde_json::json;
 
 use super::Org;
 use super::worker::done;
-use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::error::{Error, PortError};
 use crate::hook::{
     Hook, HookMessage, HookOn, LONGEST_WAIT, OVERLAP, Off, PATIENCE, check_url, signed_text,
 };
-use crate::ids::{AuditId, DeviceId, HookId, HookMessageId};
+use crate::ids::{DeviceId, HookId, HookMessageId};
 use crate::job::Job;
 use crate::migration::Notice;
 use crate::organisation::Organisation;
@@ -468,9 +467,7 @@ impl Org {
             "tries": message.tries, "trouble": trouble,
         });
         let mut batch = Batch::new();
-        batch.put(AuditEntry::new(
-            self.id(),
-            AuditId(self.ids().next(now)),
+        batch.put(self.entry(
             now,
             "worker",
             "hook.message-given-up",
@@ -534,10 +531,8 @@ impl Org {
                 });
                 self.put_hook(&mut batch, &hook).await?;
                 let detail = json!({ "hook": hook.id, "name": hook.name, "trouble": hook.trouble });
-                batch.put(AuditEntry::new(
-                    self.id(),
-                    AuditId(self.ids().next(now)),
-                    now,
+                batch.put(self.entry(
+ now,
                     "worker",
                     "hook.switched-off",
                     None,

@@ -7,10 +7,9 @@ use serde_json::json;
 
 use super::Org;
 use super::worker::done;
-use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::error::{Error, PortError};
-use crate::ids::{AuditId, MoveId};
+use crate::ids::MoveId;
 use crate::job::Job;
 use crate::migration::{AuditedAct, Inquiry, Move};
 use crate::store::{Batch, Lease};
@@ -55,9 +54,7 @@ impl Org {
                 return self.job_done(job, lease).await;
             };
             let mut batch = Batch::new();
-            batch.put(AuditEntry::new(
-                self.id(),
-                AuditId(self.ids().next(now)),
+            batch.put(self.entry(
                 now,
                 "worker",
                 "move.apple-asked",

@@ -44,6 +44,7 @@ mod lifted;
 mod locks;
 mod login;
 mod manifests;
+mod message;
 mod operator;
 mod partners;
 mod people;
@@ -115,6 +116,7 @@ pub use invitation::{EnrolmentChange, Invitation, NetworkChange};
 pub use library::Put;
 pub use licences::LicenceAct;
 pub use locks::{ClearAsked, LockView};
+pub use message::{Answer, Peer};
 pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
 pub use people::{Holder, NewSession, actor_of, person_of};
 pub use ports::Ports;
@@ -143,30 +145,21 @@ use crate::device::Platform;
 use crate::error::Error;
 use crate::ids::{EnrollmentId, IdSource, OrganisationCode, OrganisationId, RunbookId, SecretId};
 use crate::migration::{PinnedRunbook, Variant};
-use crate::organisation::{Der, Organisation};
+use crate::organisation::Organisation;
 use crate::secret::Secret;
 use crate::store::riding::RidingStore;
 use crate::store::{Store, Write};
 use crate::vault::EscrowVault;
-use crate::wire::WireError;
-use crate::wire::checkin::CheckIn;
-use crate::wire::report::CommandReport;
 
 use apart::Apart;
 use decision::Decision;
-use door::{Chain, ChainKey, Message, Speaker};
+use door::{Chain, ChainKey, Speaker};
 use history::Followed;
 use leases::Leases;
+use message::LARGE_AT_ONCE;
 use put_off::PutOff;
 use scep::{Authority, AuthorityKey, Lists};
 use turns::{TRIES, Turns};
-
-/// Messages above so many bytes are read apart.
-const LARGE: usize = 256 * 1024;
-/// So many of them at a time.
-const LARGE_AT_ONCE: usize = 2;
-/// How long one waits for its turn, holding its bytes meanwhile.
-const PLACE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Settings of the installation that the library itself needs.
 #[derive(Clone, Debug)]
@@ -286,62 +279,6 @@ impl std::fmt::Debug for Org {
             .field("id", &self.organisation.id)
             .finish_non_exhaustive()
     }
-}
-
-/// Who speaks, as the host's listener saw it. Nothing of it is trusted yet.
-#[derive(Clone, Debug, Default)]
-#[expect(clippy::exhaustive_structs, reason = "hosts build it")]
-pub struct Peer {
-    /// Certificate of the TLS connection, or from the header of a proxy that the host trusts.
-    pub certificate: Option<Der>,
-    /// The `Mdm-Signature` header.
-    pub signature: Option<String>,
-    /// The token of the `Authorization: Bearer` header: an access token, where an account brought the device.
-    pub bearer: Option<Secret>,
-    /// Address, for the record of refusals.
-    pub address: String,
-}
-
-/// What to answer. The host's HTTP layer gives it a status and a content type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Answer {
-    /// Success, zero bytes.
-    Empty,
-    /// Success, an XML property list.
-    Plist(Vec<u8>),
-    /// Success, JSON.
-    Json(Vec<u8>),
-    /// Success, a signed enrolment profile.
-    Profile(Vec<u8>),
-    /// Success, a file of a declaration.
-    File {
-        /// Media type.
-        content_type: String,
-        /// Body.
-        body: Vec<u8>,
-    },
-    /// Success, an answer of the SCEP server with its media type.
-    Scep {
-        /// Media type.
-        media_type: &'static str,
-        /// Body.
-        body: Vec<u8>,
-    },
-    /// What the ACME server answers.
-    Acme(Box<AcmeAnswer>),
-    /// Refusal of an enrolment until the device has updated: JSON, in Apple's words.
-    UpdateFirst(Vec<u8>),
-    /// Somebody must sign in first, at this address: told to devices that an account brings, and to no other. The one answer
-    /// that is a 401: the host sends it with `WWW-Authenticate: Bearer method="apple-as-web", url="…"`.
-    SignIn {
-        /// Where.
-        url: String,
-    },
-    /// This user is not managed for the current login session.
-    Gone,
-    /// A declaration that certainly does not exist; the device removes it.
-    NoSuchDeclaration,
 }
 
 impl Mdm {
@@ -526,83 +463,6 @@ impl Org {
         &self.organisation
     }
 
-    /// A message on the check-in endpoint.
-    ///
-    /// # Errors
-    /// What the sender did wrong as [`Error::BadInput`] or [`Error::Refused`] (nothing is stored then but a record of the
-    /// refusal); the store's otherwise. Success means committed.
-    pub async fn check_in(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
-        let mut proved = None;
-        let result = async {
-            self.may_take_long(peer, body, &mut proved).await?;
-            let message = Message::CheckIn(self.parse(body, CheckIn::parse).await?);
-            self.answer(peer, body, &message, &mut proved).await
-        }
-        .await;
-        self.note_refusal_of("checkin", peer, proved.as_deref(), result)
-            .await
-    }
-
-    /// A message on the command endpoint: a report, answered with the next command.
-    ///
-    /// # Errors
-    /// As [`Org::check_in`].
-    pub async fn report(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
-        let mut proved = None;
-        let result = async {
-            self.may_take_long(peer, body, &mut proved).await?;
-            let message = Message::Report(self.parse(body, CommandReport::parse).await?);
-            self.answer(peer, body, &message, &mut proved).await
-        }
-        .await;
-        self.note_refusal_of("command", peer, proved.as_deref(), result)
-            .await
-    }
-
-    /// A large message is read only when whoever sends it has proved to be somebody: reading it costs more than the proof.
-    async fn may_take_long(
-        &self,
-        peer: &Peer,
-        body: &[u8],
-        proved: &mut Option<String>,
-    ) -> Result<(), Error> {
-        if body.len() <= LARGE {
-            return Ok(());
-        }
-        let Err(refusal) = self.identify(peer, body, proved) else {
-            return Ok(());
-        };
-        match self.newer().await? {
-            Some(newer) => newer.identify(peer, body, proved).map(|_| ()),
-            None => Err(refusal),
-        }
-    }
-
-    /// Reads a message. Large ones take a processor for a while: few at a time, and apart from the threads that answer
-    /// everybody else.
-    async fn parse<T: Send + 'static>(
-        &self,
-        body: &[u8],
-        parse: fn(&[u8]) -> Result<T, WireError>,
-    ) -> Result<T, Error> {
-        if body.len() <= LARGE {
-            return Ok(parse(body)?);
-        }
-        // Never closed. Whoever waits so long for a place is told to come again, and gives back what its body holds.
-        let place = tokio::time::timeout(PLACE, self.mdm.inner.large.acquire()).await;
-        let Ok(_place) = place else {
-            return Err(Error::Busy("too many large messages at once"));
-        };
-        let body = body.to_vec();
-        match tokio::task::spawn_blocking(move || parse(&body)).await {
-            Ok(parsed) => Ok(parsed?),
-            // A panic in a parser is ours; its message may hold a value.
-            Err(_) => Err(Error::Precondition(
-                "the message could not be read".to_owned(),
-            )),
-        }
-    }
-
     pub(crate) fn id(&self) -> OrganisationId {
         self.organisation.id
     }
@@ -669,16 +529,5 @@ impl Org {
             self.mdm.inner.stirred.store(true, Ordering::Relaxed);
         }
         Ok(())
-    }
-}
-
-impl From<WireError> for Error {
-    fn from(error: WireError) -> Self {
-        let sentence = error.to_string();
-        match sentence.split_once(": ") {
-            // It names the message and the field already.
-            Some((message, problem)) => Self::bad_input(message, problem),
-            None => Self::bad_input("body", sentence),
-        }
     }
 }

@@ -442,14 +442,6 @@ impl Org {
 
     pub(super) fn audit_into(&self, batch: &mut Batch, what: &str, detail: serde_json::Value) {
         let now = self.now();
-        batch.put(AuditEntry::new(
-            self.id(),
-            AuditId(self.ids().next(now)),
-            now,
-            self.actor(),
-            what,
-            None,
-            detail,
-        ));
+        batch.put(self.entry(now, self.actor(), what, None, detail));
     }
 }

@@ -15,7 +15,7 @@ use crate::audit_seal::{
 };
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{AuditId, AuditSealId, IdSource, JobId, OrganisationId, SecretId};
+use crate::ids::{AuditId, AuditSealId, DeviceId, IdSource, JobId, OrganisationId, SecretId};
 use crate::job::{Job, JobKind};
 use crate::organisation::{AuditSigner, Der};
 use crate::secret::{Secret, SecretKind};
@@ -427,5 +427,18 @@ impl Org {
             Ok(Some(checkpoint))
         })
         .await
+    }
+
+    /// A line of the record, with an id of its own.
+    pub(super) fn entry(
+        &self,
+        at: Timestamp,
+        actor: &str,
+        what: &str,
+        device: Option<DeviceId>,
+        detail: serde_json::Value,
+    ) -> AuditEntry {
+        let id = AuditId(self.ids().next(at));
+        AuditEntry::new(self.id(), id, at, actor, what, device, detail)
     }
 }

@@ -11,12 +11,11 @@ use super::Org;
 use super::decision::{Decision, Tracked};
 use super::enqueue::{Enqueued, NewCommand};
 use super::wave::sentence;
-use crate::audit::AuditEntry;
 use crate::device::{Device, Platform};
 use crate::enrollment::Enrollment;
 use crate::error::Error;
 use crate::filevault::own_key;
-use crate::ids::{AuditId, CommandId, DeviceId, JobId, SecretId, Serial};
+use crate::ids::{CommandId, DeviceId, JobId, SecretId, Serial};
 use crate::job::{Job, JobKind};
 use crate::organisation::Organisation;
 use crate::queue::Command;
@@ -124,17 +123,8 @@ impl Org {
     ) -> Result<(), Error> {
         let now = self.now();
         let mut batch = Batch::new();
-        let id = AuditId(self.ids().next(now));
         let (actor, device) = (self.actor(), Some(device));
-        batch.put(AuditEntry::new(
-            self.id(),
-            id,
-            now,
-            actor,
-            what,
-            device,
-            detail,
-        ));
+        batch.put(self.entry(now, actor, what, device, detail));
         Ok(self.store().commit(batch).await?)
     }
 

@@ -14,10 +14,9 @@ use super::door::QUEUE_WINDOW;
 use super::ports::{LockOutcome, PushIdentity, PushOutcome};
 use super::{Mdm, Org};
 use crate::activation_lock;
-use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::error::{Error, PortError};
-use crate::ids::{AuditId, DeviceId, EnrollmentId, MoveId, OrganisationId, SecretId, SetUpId};
+use crate::ids::{DeviceId, EnrollmentId, MoveId, OrganisationId, SecretId, SetUpId};
 use crate::job::{Job, JobKind};
 use crate::migration::steps::lock::was_asked;
 use crate::migration::{EffectKey, Event, LockClaim, LockReading, Move, Notice, SetUp, StepId};
@@ -303,15 +302,7 @@ impl Org {
                     .await?,
                 );
                 let detail = json!({ "secret": code_id });
-                batch.put(AuditEntry::new(
-                    self.id(),
-                    AuditId(self.ids().next(now)),
-                    now,
-                    "worker",
-                    "lock.code-sealed",
-                    Some(device),
-                    detail,
-                ));
+                batch.put(self.entry(now, "worker", "lock.code-sealed", Some(device), detail));
                 self.store().commit(batch).await?;
                 code
             }

@@ -10,9 +10,9 @@ use mdm_core::device::{AssignmentOutcome, Device, DeviceRecord, OrgReading};
 use mdm_core::error::PortError;
 use mdm_core::ids::{OrganisationId, Serial, ServerId};
 use mdm_core::secret::Secret;
+use mdm_core::service::ports::testing::OrganisationApiPart;
 use mdm_core::service::ports::{
-    Account, ActivityReading, ActivityRequest, ApiKey, DeviceAssignment, DevicePage, LockOutcome,
-    MemberPage, OrganisationApi, Ports, ReadingPage, ServerCredential,
+    Account, ApiKey, DeviceAssignment, DevicePage, LockOutcome, Ports, ServerCredential,
 };
 use mdm_core::service::{Mdm, Org};
 use mdm_core::store::{Batch, DeviceStore as _, SqliteStore, Store, WaveStore as _};
@@ -220,24 +220,7 @@ impl DeviceAssignment for Script {
 }
 
 #[async_trait]
-impl OrganisationApi for Script {
-    async fn servers(&self, _: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
-        Err(PortError::Absent("services"))
-    }
-
-    async fn members(&self, _: &ApiKey, _: &str, _: Option<&str>) -> Result<MemberPage, PortError> {
-        Err(PortError::Absent("members"))
-    }
-
-    async fn devices(
-        &self,
-        _: &ApiKey,
-        _: Option<&str>,
-        _: Timestamp,
-    ) -> Result<ReadingPage, PortError> {
-        Err(PortError::Absent("devices"))
-    }
-
+impl OrganisationApiPart for Script {
     async fn read(
         &self,
         _: &ApiKey,
@@ -251,20 +234,6 @@ impl OrganisationApi for Script {
         reading.assigned = Some(service.is_some());
         let read = |serial: &Serial| (serial.clone(), reading.clone());
         Ok(serials.iter().map(read).collect())
-    }
-
-    async fn submit(
-        &self,
-        _: &ApiKey,
-        _: &ActivityRequest,
-        _: &[Serial],
-        _: Timestamp,
-    ) -> Result<String, PortError> {
-        Err(PortError::Absent("submitting"))
-    }
-
-    async fn activity(&self, _: &ApiKey, _: &str) -> Result<ActivityReading, PortError> {
-        Err(PortError::Absent("activity"))
     }
 }
 

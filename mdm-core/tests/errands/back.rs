@@ -1,9 +1,10 @@
 //! The return ticket: before, in the hold, after; each with what stands against it, and proved at Apple.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mdm_core::check::{Check, CheckResult};
-use mdm_core::clock::Clock as _;
+use mdm_core::clock::{Clock as _, Timestamp};
 use mdm_core::device::{Device, MigrationStatus, Platform};
 use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
 use mdm_core::errand::{ErrandKind, ErrandState};
@@ -18,9 +19,13 @@ use super::stage::Stage;
 use super::starts;
 
 fn back(serials: &[Serial], to: Option<&str>) -> Act {
+    back_by(serials, to, Some(START + DAY * 60))
+}
+
+fn back_by(serials: &[Serial], to: Option<&str>, deadline: Option<Timestamp>) -> Act {
     Act {
         what: MigrationAct::Return {
-            deadline: Some(START + DAY * 60),
+            deadline,
             to: to.map(str::to_owned),
         },
         serials: serials.to_vec(),
@@ -234,16 +239,8 @@ async fn a_return_to_ourselves_or_to_nobody_or_without_a_deadline_is_bad_input()
     let migrated = Some(MoveState::Ended(Outcome::Migrated));
     here(&stage, &org, &stage.serials[0], ended, migrated).await;
     org.pull(&stage.serials).await.unwrap();
-    let mut late = back(&stage.serials, None);
-    late.what = MigrationAct::Return {
-        deadline: Some(START + DAY * 200),
-        to: None,
-    };
-    let mut never = back(&stage.serials, None);
-    never.what = MigrationAct::Return {
-        deadline: None,
-        to: None,
-    };
+    let late = back_by(&stage.serials, None, Some(START + DAY * 200));
+    let never = back_by(&stage.serials, None, None);
     for (act, field) in [
         (back(&stage.serials, Some(OURS)), "to"),
         (late, "deadline"),
@@ -296,15 +293,8 @@ async fn a_way_back_is_looked_at_with_every_check() {
     batch.put(row).put(apps);
     stage.mdm.store().commit(batch).await.unwrap();
 
-    let at = |days: u32| {
-        let mut act = back(&stage.serials, None);
-        act.what = MigrationAct::Return {
-            deadline: Some(stage.clock.now() + DAY * days),
-            to: None,
-        };
-        act
-    };
-    let plan_of = plan(&org, &at(9)).await;
+    let within = |time: Duration| back_by(&stage.serials, None, Some(stage.clock.now() + time));
+    let plan_of = plan(&org, &within(DAY * 9)).await;
     let of = |check| result(&plan_of, &told, check);
     assert_eq!(of(Check::ReturnWay).unwrap().0, CheckResult::Pass);
     assert_eq!(of(Check::OsMinimum).unwrap().0, CheckResult::Pass);
@@ -325,14 +315,9 @@ async fn a_way_back_is_looked_at_with_every_check() {
     let rules = [(Check::AppsMapped, None), (Check::AppsSource, None)];
     org.set_unknowns(&rules.into()).await.unwrap();
     let org = stage.org().await;
-    let plan_of = plan(&org, &at(9)).await;
+    let plan_of = plan(&org, &within(DAY * 9)).await;
     assert_eq!(plan_of.findings.keys().collect::<Vec<_>>(), [&silent]);
-    let mut soon = at(1);
-    soon.what = MigrationAct::Return {
-        deadline: Some(stage.clock.now() + DAY - MINUTE),
-        to: None,
-    };
-    let plan_of = plan(&org, &soon).await;
+    let plan_of = plan(&org, &within(DAY - MINUTE)).await;
     assert_eq!(plan_of.blocked, 2);
     let why = plan_of.findings[&told].join("; ");
     assert!(why.contains("less than 24 hours"), "{why}");
@@ -444,11 +429,7 @@ async fn of_a_return_without_a_deadline_who_is_here_by_now_keeps_no_other_from_b
     org.demand_two_persons(true).await.unwrap();
     let org = stage.org().await;
     let (anna, bo) = (org.clone().acting_for("Anna"), org.acting_for("Bo"));
-    let mut act = back(&stage.serials, None);
-    act.what = MigrationAct::Return {
-        deadline: None,
-        to: None,
-    };
+    let act = back_by(&stage.serials, None, None);
     let shown = plan(&anna, &act).await;
     let waits = anna.do_act(&act, &shown.digest).await.unwrap();
     let moved = &stage.serials[0];
@@ -535,11 +516,8 @@ async fn asked_back(fates: &[Fate]) -> (Stage, Org, Serial) {
 }
 
 async fn ask_back(org: &Org, serial: &Serial, days: u32) {
-    let mut act = back(std::slice::from_ref(serial), None);
-    act.what = MigrationAct::Return {
-        deadline: Some(START + DAY * days),
-        to: None,
-    };
+    let serials = std::slice::from_ref(serial);
+    let act = back_by(serials, None, Some(START + DAY * days));
     let shown = plan(org, &act).await;
     assert_eq!(shown.blocked, 0, "{:?}", shown.findings);
     org.do_act(&act, &shown.digest).await.unwrap();

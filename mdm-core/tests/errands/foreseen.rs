@@ -95,14 +95,35 @@ async fn too_old(stage: &Stage, serials: &[Serial]) {
     assert_eq!(taken.await.unwrap().changed, serials.len());
 }
 
-#[tokio::test]
-async fn a_licence_is_not_kept_for_who_stays_behind_until_a_waiver_lets_it_go() {
+/// Three of whom the first two cannot go, a wave of them, and a library with one licence for its app.
+async fn two_stay_behind() -> (Stage, Org, WaveId) {
     let stage = stage(3).await;
     stage.library("one", &[(APP, 1)]).await;
     stage.pass(MINUTE).await;
     too_old(&stage, &stage.serials[..2]).await;
     let org = stage.org().await;
     let wave = stage.plan("one", &stage.serials, &[APP]).await;
+    (stage, org, wave)
+}
+
+/// Of an accepted wave this device goes and nobody else, and it gets the licence.
+async fn alone_gets_the_licence(
+    stage: &Stage,
+    org: &Org,
+    wave: WaveId,
+    digest: &str,
+    serial: &Serial,
+) {
+    let gone = org.submit(wave, digest, "a person").await;
+    assert_eq!(gone.unwrap(), 1);
+    stage.pass(HOUR).await;
+    let one = BTreeSet::from([serial.clone()]);
+    assert_eq!(holders(stage, "one", APP), one);
+}
+
+#[tokio::test]
+async fn a_licence_is_not_kept_for_who_stays_behind_until_a_waiver_lets_it_go() {
+    let (stage, org, wave) = two_stay_behind().await;
     let what_if = org.what_if(wave).await.unwrap();
     let behind: Vec<&Serial> = what_if.blockers.keys().collect();
     assert_eq!(behind, [&stage.serials[0], &stage.serials[1]]);
@@ -125,29 +146,16 @@ async fn a_licence_is_not_kept_for_who_stays_behind_until_a_waiver_lets_it_go() 
     let why = &with.blockers[&stage.serials[2]];
     assert!(why[0].contains("no licence is left"), "{why:?}");
     assert!(!with.blockers.contains_key(&stage.serials[0]));
-    let gone = org.submit(wave, &what_if.digest, "a person").await;
-    assert_eq!(gone.unwrap(), 1);
-    stage.pass(HOUR).await;
-    let first = BTreeSet::from([stage.serials[0].clone()]);
-    assert_eq!(holders(&stage, "one", APP), first);
+    alone_gets_the_licence(&stage, &org, wave, &what_if.digest, &stage.serials[0]).await;
 }
 
 #[tokio::test]
 async fn who_goes_gets_the_licence_that_who_stays_behind_does_not_take() {
-    let stage = stage(3).await;
-    stage.library("one", &[(APP, 1)]).await;
-    stage.pass(MINUTE).await;
-    too_old(&stage, &stage.serials[..2]).await;
-    let org = stage.org().await;
-    let wave = stage.plan("one", &stage.serials, &[APP]).await;
+    let (stage, org, wave) = two_stay_behind().await;
     let what_if = org.what_if(wave).await.unwrap();
     let accepted = org.accept(wave, &what_if.digest, &[], "as planned").await;
     assert_eq!(accepted.unwrap().staying, 2);
-    let gone = org.submit(wave, &what_if.digest, "a person").await;
-    assert_eq!(gone.unwrap(), 1);
-    stage.pass(HOUR).await;
-    let last = BTreeSet::from([stage.serials[2].clone()]);
-    assert_eq!(holders(&stage, "one", APP), last);
+    alone_gets_the_licence(&stage, &org, wave, &what_if.digest, &stage.serials[2]).await;
 }
 
 #[tokio::test]

@@ -1,21 +1,20 @@
-//! Licences of waves: what a device had before us stays, what is bought later is given, and nothing is taken from a device that
-//! is wanted again.
+//! Licences of waves: who is given one of too few, what is bought later, and what keeps a location from giving. What goes back is
+//! told elsewhere.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mdm_core::errand::{Errand, ErrandKind, ErrandState, Sending};
-use mdm_core::ids::{ErrandId, LocationId, Serial, WaveId};
-use mdm_core::migration::{MoveState, Outcome};
+use mdm_core::ids::{ErrandId, Serial, WaveId};
 use mdm_core::original::{OriginalApp, Said};
-use mdm_core::service::{Detail, LicenceAct};
+use mdm_core::service::Detail;
 use mdm_core::store::{Batch, Store as _};
 
-use crate::apple::{DAY, Fate, Library, MINUTE};
+use crate::apple::{Library, MINUTE};
 use crate::stage::Stage;
 
 pub(crate) const APP: u64 = 361_309_726;
-const OTHER: u64 = 409_203_825;
+pub(crate) const OTHER: u64 = 409_203_825;
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn stage(devices: usize) -> Stage {
@@ -29,7 +28,7 @@ pub(crate) fn holders(stage: &Stage, library: &str, app: u64) -> BTreeSet<Serial
 }
 
 /// Apple gives a device a licence without us.
-fn give(stage: &Stage, library: &str, app: u64, serials: &[Serial]) {
+pub(crate) fn give(stage: &Stage, library: &str, app: u64, serials: &[Serial]) {
     let mut inside = stage.apple.inside();
     let library = inside.libraries.get_mut(library).unwrap();
     let holders = library.holders.entry(app).or_default();
@@ -41,21 +40,15 @@ pub(crate) fn at_apple(stage: &Stage, library: &str, change: impl FnOnce(&mut Li
     change(stage.apple.inside().libraries.get_mut(library).unwrap());
 }
 
-/// A person gives everybody the app.
-async fn by_hand(stage: &Stage, location: LocationId) {
-    let act = LicenceAct {
-        location,
-        take_back: false,
-        apps: vec![APP],
-        serials: stage.serials.clone(),
-    };
-    let org = stage.org().await;
-    let plan = org.plan_licences(&act).await.unwrap();
-    org.do_licences(&act, &plan.digest).await.unwrap();
+/// From now on a library has so many licences of an app.
+fn has_bought(stage: &Stage, library: &str, app: u64, count: usize) {
+    at_apple(stage, library, |library| {
+        library.bought.insert(app, count);
+    });
 }
 
 /// Everybody in a submitted wave whose runbook installs these apps, of which one library has plenty.
-async fn submitted(stage: &Stage, apps: &[u64]) -> WaveId {
+pub(crate) async fn submitted(stage: &Stage, apps: &[u64]) -> WaveId {
     let bought: Vec<(u64, usize)> = apps.iter().map(|app| (*app, 9)).collect();
     stage.library("one", &bought).await;
     stage.pass(MINUTE).await;
@@ -64,37 +57,8 @@ async fn submitted(stage: &Stage, apps: &[u64]) -> WaveId {
     wave
 }
 
-/// How many requests that take back Apple got.
-fn taken_back(stage: &Stage) -> usize {
-    let inside = stage.apple.inside();
-    inside.given.iter().filter(|(_, back, _)| *back).count()
-}
-
-fn all(stage: &Stage) -> BTreeSet<Serial> {
+pub(crate) fn all(stage: &Stage) -> BTreeSet<Serial> {
     stage.serials.iter().cloned().collect()
-}
-
-#[tokio::test]
-async fn what_a_device_had_before_us_is_not_taken_back() {
-    let stage = stage(3).await;
-    stage.library("one", &[(APP, 10), (OTHER, 10)]).await;
-    // The first has both, the second one of the two, the third none; nobody has read who holds what.
-    stage.pass(MINUTE).await;
-    give(&stage, "one", APP, &stage.serials[..2]);
-    give(&stage, "one", OTHER, &stage.serials[..1]);
-    let wave = stage.plan("one", &stage.serials, &[APP, OTHER]).await;
-    stage.accept(wave).await;
-    stage.pass(HOUR).await;
-    assert_eq!(holders(&stage, "one", APP), all(&stage));
-    assert_eq!(holders(&stage, "one", OTHER), all(&stage));
-    stage.cancel(&stage.serials).await;
-    stage.pass(HOUR * 2).await;
-    for state in stage.states(wave).await {
-        assert!(matches!(state, MoveState::Ended(_)), "{state:?}");
-    }
-    let before = |n: usize| stage.serials[..n].iter().cloned().collect::<BTreeSet<_>>();
-    assert_eq!(holders(&stage, "one", APP), before(2));
-    assert_eq!(holders(&stage, "one", OTHER), before(1));
 }
 
 #[tokio::test]
@@ -137,22 +101,6 @@ async fn a_request_that_apple_took_ends_with_its_location() {
 }
 
 #[tokio::test]
-async fn what_a_person_gave_stays_when_a_wave_is_cancelled() {
-    let stage = stage(1).await;
-    let location = stage.library("one", &[(APP, 10)]).await;
-    stage.pass(MINUTE).await;
-    by_hand(&stage, location).await;
-    stage.pass(HOUR).await;
-    assert_eq!(holders(&stage, "one", APP), all(&stage));
-    let wave = stage.plan("one", &stage.serials, &[APP]).await;
-    stage.accept(wave).await;
-    stage.pass(HOUR).await;
-    stage.cancel(&stage.serials).await;
-    stage.pass(HOUR * 2).await;
-    assert_eq!(holders(&stage, "one", APP), all(&stage));
-}
-
-#[tokio::test]
 async fn licences_that_came_with_a_location_are_counted_as_had() {
     let stage = stage(3).await;
     stage.library("one", &[(APP, 3)]).await;
@@ -177,12 +125,7 @@ async fn licences_that_are_bought_after_the_submission_find_their_devices() {
     assert_eq!(without, stage.serials[1..]);
     stage.pass(HOUR).await;
     assert_eq!(holders(&stage, "one", APP).len(), 1);
-    let buy = |n: usize| {
-        let mut inside = stage.apple.inside();
-        let library = inside.libraries.get_mut("one").unwrap();
-        library.bought.insert(APP, n);
-    };
-    buy(10);
+    has_bought(&stage, "one", APP, 10);
     stage.pass(HOUR * 7).await;
     assert_eq!(holders(&stage, "one", APP), all(&stage));
     // Nobody was asked for twice.
@@ -216,9 +159,7 @@ async fn who_would_come_without_an_app_stays_behind_until_there_is_a_licence_or_
     let counts = org.look_at_wave(wave, Detail::Counts).await.unwrap();
     assert_eq!(counts.blocked, 2, "whatever is kept of it");
     // Two more licences, and nobody stays.
-    at_apple(&stage, "one", |library| {
-        library.bought.insert(APP, 3);
-    });
+    has_bought(&stage, "one", APP, 3);
     let location = org.locations().await.unwrap()[0].id;
     org.refresh_location(location).await.unwrap();
     let after = org.what_if(wave).await.unwrap();
@@ -292,9 +233,7 @@ async fn of_too_few_licences_whoever_would_lose_the_app_with_its_data_gets_one_f
     let last: BTreeSet<Serial> = stage.serials[2..].iter().cloned().collect();
     assert_eq!(holders(&stage, "one", APP), last);
     // One more goes to one of the others.
-    at_apple(&stage, "one", |library| {
-        library.bought.insert(APP, 3);
-    });
+    has_bought(&stage, "one", APP, 3);
     stage.pass(HOUR * 7).await;
     assert_eq!(holders(&stage, "one", APP).len(), 3);
 }
@@ -319,18 +258,13 @@ async fn licences_that_come_later_go_first_to_who_would_lose_the_app_in_whicheve
     let org = stage.org().await;
     let taken = org.import_originals("Old MDM", stage.mdm.now(), vec![said]);
     assert_eq!(taken.await.unwrap().changed, 1);
-    let buy = |n| {
-        at_apple(&stage, "one", |library| {
-            library.bought.insert(APP, n);
-        });
-    };
-    buy(2);
+    has_bought(&stage, "one", APP, 2);
     stage.pass(HOUR * 7).await;
     let mut wanted = first;
     wanted.insert(last);
     assert_eq!(holders(&stage, "one", APP), wanted);
     // And then to all others.
-    buy(4);
+    has_bought(&stage, "one", APP, 4);
     stage.pass(HOUR * 7).await;
     assert_eq!(holders(&stage, "one", APP), all(&stage));
 }
@@ -363,37 +297,6 @@ async fn a_device_gets_its_licence_from_the_location_that_has_one() {
 }
 
 #[tokio::test]
-async fn a_return_that_was_put_off_takes_nothing_from_a_device_that_is_wanted_again() {
-    let stage = stage(2).await;
-    submitted(&stage, &[APP]).await;
-    stage.pass(HOUR).await;
-    // The return is refused for a day.
-    let busy = vec![DAY];
-    stage.apple.inside().libraries.get_mut("one").unwrap().busy = busy;
-    stage.cancel(&stage.serials).await;
-    stage.pass(HOUR * 2).await;
-    assert_eq!(holders(&stage, "one", APP), all(&stage));
-    let again = stage.plan("two", &stage.serials[..1], &[APP]).await;
-    stage.accept(again).await;
-    stage.pass(DAY * 2).await;
-    let first = stage.serials[..1].iter().cloned().collect();
-    assert_eq!(holders(&stage, "one", APP), first);
-    {
-        let inside = stage.apple.inside();
-        let taken = inside.given.iter().filter(|(_, back, _)| *back);
-        assert!(taken.flat_map(|(.., s)| s).all(|s| *s != stage.serials[0]));
-    }
-    // Nobody sent for it, so that nothing failed.
-    for errand in stage.errands().await {
-        assert!(errand.failed.is_empty(), "{errand:?}");
-    }
-    // It is ours still, and goes back with the second wave.
-    stage.cancel(&stage.serials[..1]).await;
-    stage.pass(HOUR * 2).await;
-    assert_eq!(holders(&stage, "one", APP), BTreeSet::new());
-}
-
-#[tokio::test]
 async fn a_location_that_needs_a_person_holds_up_no_other() {
     let stage = stage(2).await;
     let ended = stage.library("ended", &[(APP, 9)]).await;
@@ -402,13 +305,7 @@ async fn a_location_that_needs_a_person_holds_up_no_other() {
     let wave = stage.plan("one", &stage.serials, &[APP, OTHER]).await;
     // Its token ends after its stock was read and before it is asked for licences.
     stage.pass(MINUTE).await;
-    stage
-        .apple
-        .inside()
-        .libraries
-        .get_mut("ended")
-        .unwrap()
-        .ended = true;
+    at_apple(&stage, "ended", |library| library.ended = true);
     stage.accept(wave).await;
     stage.pass(MINUTE * 20).await;
     assert_eq!(holders(&stage, "good", OTHER), all(&stage));
@@ -417,13 +314,7 @@ async fn a_location_that_needs_a_person_holds_up_no_other() {
     locations.retain(|l| l.id == ended);
     assert!(locations[0].needs_person.is_some());
     // Once it is settled, the rest comes by itself.
-    stage
-        .apple
-        .inside()
-        .libraries
-        .get_mut("ended")
-        .unwrap()
-        .ended = false;
+    at_apple(&stage, "ended", |library| library.ended = false);
     stage.pass(HOUR * 7).await;
     assert_eq!(holders(&stage, "ended", APP), all(&stage));
 }
@@ -462,128 +353,6 @@ async fn a_reading_that_is_refused_is_told_to_a_person_and_tried_now_and_then() 
 }
 
 #[tokio::test]
-async fn a_return_that_failed_is_tried_again() {
-    let stage = stage(1).await;
-    submitted(&stage, &[APP]).await;
-    stage.pass(HOUR).await;
-    stage.apple.inside().stubborn = true;
-    stage.cancel(&stage.serials).await;
-    stage.pass(HOUR * 2).await;
-    assert_eq!(holders(&stage, "one", APP), all(&stage));
-    stage.apple.inside().stubborn = false;
-    stage.pass(HOUR * 8).await;
-    assert_eq!(holders(&stage, "one", APP), BTreeSet::new());
-}
-
-#[tokio::test]
-async fn more_apps_than_apple_takes_at_once_go_back_in_several_requests() {
-    let stage = stage(2).await;
-    let apps: Vec<u64> = (1..=30).collect();
-    submitted(&stage, &apps).await;
-    stage.pass(HOUR).await;
-    stage.cancel(&stage.serials).await;
-    stage.pass(HOUR * 2).await;
-    let inside = stage.apple.inside();
-    assert!(
-        inside.libraries["one"]
-            .holders
-            .values()
-            .all(BTreeSet::is_empty)
-    );
-    drop(inside);
-    assert_eq!(taken_back(&stage), 2);
-}
-
-#[tokio::test]
-async fn a_list_that_never_rests_keeps_no_device_from_its_licence() {
-    let stage = stage(3).await;
-    stage.library("one", &[(APP, 9)]).await;
-    stage.pass(MINUTE).await;
-    let restless = |is| {
-        let mut inside = stage.apple.inside();
-        inside.libraries.get_mut("one").unwrap().restless = is;
-    };
-    restless(true);
-    let wave = stage.plan("one", &stage.serials, &[APP]).await;
-    stage.accept(wave).await;
-    stage.pass(HOUR).await;
-    assert_eq!(holders(&stage, "one", APP), all(&stage));
-    stage.cancel(&stage.serials).await;
-    stage.pass(HOUR).await;
-    // Who seems to have none may have been left out: it is not called returned.
-    let open = stage.errands().await;
-    let open = open.iter().filter(|e| e.ended.is_none()).count();
-    assert_eq!(open, 1);
-    restless(false);
-    stage.pass(HOUR).await;
-    assert_eq!(holders(&stage, "one", APP), BTreeSet::new());
-}
-
-#[tokio::test]
-async fn a_device_that_has_migrated_keeps_what_it_was_lent_for_an_earlier_attempt() {
-    let stage = stage(2).await;
-    submitted(&stage, &[APP]).await;
-    stage.pass(HOUR).await;
-    // The return waits for half a day, and the device migrates in another wave meanwhile.
-    at_apple(&stage, "one", |library| library.busy = vec![DAY / 2]);
-    stage.cancel(&stage.serials).await;
-    stage.pass(MINUTE * 30).await;
-    let first = &stage.serials[..1];
-    let wave = stage.plan("two", first, &[APP]).await;
-    stage.accept(wave).await;
-    stage.pass(HOUR).await;
-    let mut attempt = stage.org().await.members(wave).await.unwrap().remove(0);
-    attempt.state = MoveState::Settling {
-        since: attempt.created,
-        set_up: mdm_core::ids::SetUpId(1),
-    };
-    let mut batch = Batch::new();
-    batch.put(attempt);
-    stage.store.commit(batch).await.unwrap();
-    stage
-        .apple
-        .inside()
-        .devices
-        .get_mut(&first[0])
-        .unwrap()
-        .status = Some(mdm_core::device::MigrationStatus::Success);
-    stage.org().await.pull(first).await.unwrap();
-    assert_eq!(
-        stage.states(wave).await,
-        [MoveState::Ended(Outcome::Migrated)]
-    );
-    stage.pass(DAY * 3).await;
-    let kept: BTreeSet<Serial> = first.iter().cloned().collect();
-    assert_eq!(holders(&stage, "one", APP), kept);
-}
-
-#[tokio::test]
-async fn what_was_there_before_a_restore_is_not_taken_for_ours() {
-    let stage = stage(1).await;
-    let wave = submitted(&stage, &[APP]).await;
-    give(&stage, "one", APP, &stage.serials);
-    // It waits to be sent when the backup is made.
-    let mut errands = stage.errands().await;
-    let errand = errands.iter_mut().find(|e| e.kind.is_licence()).unwrap();
-    assert_eq!(errand.state, ErrandState::Waiting);
-    errand.restored(mdm_core::clock::Clock::now(&stage.clock));
-    let mut batch = Batch::new();
-    batch.put(errand.clone());
-    stage.store.commit(batch).await.unwrap();
-    stage.pass(HOUR).await;
-    stage.cancel(&stage.serials).await;
-    stage.pass(HOUR * 2).await;
-    assert!(
-        stage
-            .states(wave)
-            .await
-            .iter()
-            .all(|s| matches!(s, MoveState::Ended(_)))
-    );
-    assert_eq!(holders(&stage, "one", APP), all(&stage));
-}
-
-#[tokio::test]
 async fn an_errand_of_several_apps_ends_though_every_third_reading_fails() {
     let stage = stage(2).await;
     let apps = [1, 2, 3];
@@ -607,76 +376,11 @@ async fn at_apple_later(stage: &Stage, apps: &[u64]) {
 }
 
 #[tokio::test]
-async fn what_a_person_gives_while_a_wave_gives_it_stays() {
-    let stage = stage(2).await;
-    let wave = submitted(&stage, &[APP]).await;
-    let location = stage.org().await.locations().await.unwrap()[0].id;
-    by_hand(&stage, location).await;
-    stage.pass(HOUR).await;
-    stage.cancel(&stage.serials).await;
-    stage.pass(HOUR * 2).await;
-    assert!(
-        stage
-            .states(wave)
-            .await
-            .iter()
-            .all(|s| matches!(s, MoveState::Ended(_)))
-    );
-    assert_eq!(holders(&stage, "one", APP), all(&stage));
-}
-
-#[tokio::test]
-async fn of_a_return_that_was_put_off_a_person_may_give_one_app_again() {
-    let stage = stage(2).await;
-    submitted(&stage, &[APP, OTHER]).await;
-    stage.pass(HOUR).await;
-    let location = stage.org().await.locations().await.unwrap()[0].id;
-    at_apple(&stage, "one", |library| library.busy = vec![DAY]);
-    stage.cancel(&stage.serials).await;
-    stage.pass(HOUR).await;
-    by_hand(&stage, location).await;
-    stage.pass(DAY * 2).await;
-    // What was lent beside it goes back.
-    assert_eq!(holders(&stage, "one", APP), all(&stage));
-    assert_eq!(holders(&stage, "one", OTHER), BTreeSet::new());
-}
-
-#[tokio::test]
-async fn what_came_true_before_a_refusal_goes_back_with_its_wave() {
-    let stage = stage(2).await;
-    submitted(&stage, &[APP]).await;
-    // One licence, so that one device lacks it when the answer is lost; the second request is refused for good.
-    at_apple(&stage, "one", |library| {
-        library.bought.insert(APP, 1);
-        library.fates = vec![Fate::Unanswered, Fate::Refused];
-    });
-    stage.pass(HOUR).await;
-    assert_eq!(holders(&stage, "one", APP).len(), 1);
-    stage.cancel(&stage.serials).await;
-    stage.pass(HOUR * 2).await;
-    assert_eq!(holders(&stage, "one", APP), BTreeSet::new());
-}
-
-#[tokio::test]
-async fn a_return_that_fails_for_good_is_asked_for_less_and_less_often() {
-    let stage = stage(1).await;
-    submitted(&stage, &[APP]).await;
-    stage.pass(HOUR).await;
-    stage.apple.inside().stubborn = true;
-    stage.cancel(&stage.serials).await;
-    stage.pass(DAY * 30).await;
-    let asked = taken_back(&stage);
-    assert!((5..20).contains(&asked), "{asked} in 30 days");
-}
-
-#[tokio::test]
 async fn two_locations_that_find_at_once_that_a_device_lacks_an_app_give_it_one() {
     let stage = stage(3).await;
     let two = stage.library("two", &[(APP, 0)]).await;
     submitted(&stage, &[APP]).await;
-    at_apple(&stage, "two", |library| {
-        library.bought.insert(APP, 3);
-    });
+    has_bought(&stage, "two", APP, 3);
     // The reading of the other stock has found the same.
     let errands = stage.errands().await;
     let one = errands.iter().find(|e| e.kind.is_licence()).unwrap();

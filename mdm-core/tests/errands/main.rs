@@ -5,6 +5,7 @@ mod apple;
 mod back;
 mod dates;
 mod foreseen;
+mod given_back;
 mod licences;
 #[path = "../one_store/mod.rs"]
 mod one_store;

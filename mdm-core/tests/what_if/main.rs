@@ -110,11 +110,16 @@ async fn fleet_told(count: usize) -> (House, Org) {
 
 /// A list of these devices that goes at this deadline.
 fn list(house: &House, devices: &[usize], deadline: u32) -> Act {
+    list_from(house, devices, None, deadline)
+}
+
+/// The same, offered from another day on than at once.
+fn list_from(house: &House, devices: &[usize], from: Option<u32>, deadline: u32) -> Act {
     Act {
         what: MigrationAct::Assign {
             destination: house.server,
             deadline: START + deadline * DAY,
-            available_from: None,
+            available_from: from.map(|from| START + from * DAY),
             runbooks: BTreeMap::from([(Platform::Ios, runbook())]),
         },
         serials: devices.iter().copied().map(serial).collect(),

@@ -8,14 +8,14 @@ use mdm_core::check::Check;
 use mdm_core::device::{Incapable, Platform};
 use mdm_core::ids::WaveId;
 use mdm_core::project::Window;
-use mdm_core::service::{Act, Dates, Detail, Member, MigrationAct, Org, ProjectChange, Question};
+use mdm_core::service::{Dates, Detail, Member, Org, ProjectChange, Question};
 use mdm_core::store::testing::{FailingStore, Moment};
 use mdm_core::store::{Batch, SqliteStore};
 use mdm_core::wave::Waiver;
 use serde_json::json;
 
 use super::service_house::{House, START};
-use super::{DAY, fleet, fleet_told, list, question, runbook, said, serial};
+use super::{DAY, fleet, fleet_told, list, list_from, question, runbook, said, serial};
 
 /// What a project demands that keeps everybody back.
 fn lock_off() -> ProjectChange {
@@ -55,17 +55,8 @@ async fn a_list_says_which_projects_checks_it_goes_past() {
     let mut batch = Batch::new();
     batch.put(elsewhere);
     store.commit(batch).await.unwrap();
-    let act = |deadline, from| Act {
-        what: MigrationAct::Assign {
-            destination: house.server,
-            deadline,
-            available_from: from,
-            runbooks: BTreeMap::from([(Platform::Ios, runbook())]),
-        },
-        serials: vec![serial(0), serial(1)],
-        reason: None,
-    };
-    let deadline = START + 9 * DAY;
+    let act = |deadline, from| list_from(&house, &[0, 1], from, deadline);
+    let deadline = 9;
     let plan = org.plan_act(&act(deadline, None)).await.unwrap();
     assert_eq!(plan.blocked, 0, "{:?}", plan.findings);
 
@@ -114,12 +105,12 @@ async fn a_list_says_which_projects_checks_it_goes_past() {
         "{told}"
     );
     assert!(told.contains("not met: lock-off"), "{told}");
-    let told = against(deadline, Some(START + 2 * DAY)).await;
+    let told = against(deadline, Some(2)).await;
     assert!(
         told.contains("lies outside of the project's window"),
         "{told}"
     );
-    let told = against(START + 4 * DAY, Some(START + 2 * DAY)).await;
+    let told = against(4, Some(2)).await;
     assert!(
         told.contains("kept free") && told.contains("stock-taking"),
         "{told}"
@@ -135,7 +126,7 @@ async fn a_list_says_which_projects_checks_it_goes_past() {
         ..ProjectChange::default()
     };
     org.change_project(berlin, &none).await.unwrap();
-    assert_eq!(against(START + 7 * DAY, Some(START + 2 * DAY)).await, "");
+    assert_eq!(against(7, Some(2)).await, "");
     let second = org.plan_act(&act(deadline, None)).await.unwrap().digest;
     let done = org.do_act(&act(deadline, None), &second).await.unwrap();
     assert_eq!((done.members, done.blocked), (2, 1));
@@ -163,16 +154,7 @@ async fn a_list_goes_where_one_of_several_projects_has_nothing_against_it() {
         project_on(&house, &org, name, &change).await;
     }
     let plan_of = async |from: u32, deadline: u32| {
-        let act = Act {
-            what: MigrationAct::Assign {
-                destination: house.server,
-                deadline: START + deadline * DAY,
-                available_from: Some(START + from * DAY),
-                runbooks: BTreeMap::from([(Platform::Ios, runbook())]),
-            },
-            serials: vec![serial(0)],
-            reason: None,
-        };
+        let act = list_from(&house, &[0], Some(from), deadline);
         org.plan_act(&act).await.unwrap()
     };
     // In the window of one: the other is told of, and keeps nobody back.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fixtures::world::World;
-use mdm_core::clock::{Clock, Timestamp};
 use mdm_core::secret::Secret;
 use mdm_core::service::IdentitySettings;
 use mdmd::app::{App, Drive, Overrides};
@@ -15,14 +14,7 @@ use openssl::x509::X509;
 
 use super::devices::TOPIC;
 use super::house::House;
-
-struct WorldTime(fixtures::clock::WorldClock);
-
-impl Clock for WorldTime {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.now_ms())
-    }
-}
+use crate::WorldTime;
 
 /// Lets the fleet's organisation push through the simulated Apple, and has it keep settled commands for so many days; then says to
 /// the server, which has not been started yet, where that Apple is, and to work; with leases of so many seconds where its clock

@@ -9,18 +9,17 @@ use fixtures::recorded::StandIn;
 use mdm_core::clock::Timestamp;
 use mdm_core::device::OrgReading;
 use mdm_core::error::PortError;
-use mdm_core::ids::{AuditId, HandOffId, SecretId, Serial, ServerId};
+use mdm_core::ids::{HandOffId, SecretId, Serial, ServerId};
 use mdm_core::secret::{Secret, SecretKind};
-use mdm_core::service::ports::{
-    ActivityReading, ActivityRequest, ApiKey, MemberPage, OrganisationApi, Ports, ReadingPage,
-};
+use mdm_core::service::ports::testing::OrganisationApiPart;
+use mdm_core::service::ports::{ApiKey, Ports};
 use mdm_core::store::Batch;
 use mdm_core::wave::Server;
 
 use super::house::{House, check_in};
 use super::silent::List;
-use super::{HOUR, agree, agreed, both_later, checks_out, code, days, hand_on, handed, knows};
-use super::{leaves_the_list, now, open, reaching, tells_its_code, told, wakes, within};
+use super::{HOUR, agree, agreed, both_later, close, code, days, hand_on, handed, knows, leaves};
+use super::{now, open, reaching, recorded, tells_its_code, told, wakes, within};
 
 /// The device enrols, for the n-th time, and has its first command.
 async fn enrols(house: &House, number: u64) -> StandIn {
@@ -33,6 +32,18 @@ async fn enrols(house: &House, number: u64) -> StandIn {
         assert_eq!(status, 200, "{message}");
     }
     device
+}
+
+/// The device enrols and tells its own code where it has one, both sides agree for so many days, and it leaves. Answers the token
+/// of the destination that the original has.
+async fn left(old: &House, new: &House, own: Option<&str>, agreed_for: u32) -> String {
+    let device = enrols(old, 1).await;
+    if let Some(own) = own {
+        tells_its_code(old, &device, own).await;
+    }
+    let token = agreed(old, new, within(agreed_for)).await;
+    leaves(old, &device).await;
+    token
 }
 
 /// The code that the destination has of it, and how many such codes are in its vault: those that count, and all.
@@ -69,11 +80,7 @@ async fn shows(old: &House, what: &(dyn Fn(&mut OrgReading) + Sync)) {
 async fn neither_another_agreement_nor_another_job_brings_what_was_brought() {
     let (old, new, third) = (open().await, open().await, open().await);
     let serial = Serial::parse(old.serial).unwrap();
-    let device = enrols(&old, 1).await;
-    tells_its_code(&old, &device, "CODE-ONE").await;
-    let token = agreed(&old, &new, within(90)).await;
-    checks_out(&old, &device).await;
-    leaves_the_list(&old, &serial).await;
+    let token = left(&old, &new, Some("CODE-ONE"), 90).await;
     both_later(&old, &new, HOUR).await;
     assert_eq!((handed(&old).await, jobs(&new).await), (1, 1));
     let facts = told(&new.org, &serial).await;
@@ -102,9 +109,7 @@ async fn neither_another_agreement_nor_another_job_brings_what_was_brought() {
     days(&old, &third, 2).await;
     assert_eq!((handed(&old).await, jobs(&third).await), (1, 0));
     assert!(!knows(&third.org, &serial).await);
-    for house in [old, new, third] {
-        house.close().await;
-    }
+    close([old, new, third]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,11 +117,7 @@ async fn a_device_that_came_back_and_leaves_again_is_handed_over_again() {
     let (old, new) = (open().await, open().await);
     let serial = Serial::parse(old.serial).unwrap();
     wakes(&old).await;
-    let device = enrols(&old, 1).await;
-    tells_its_code(&old, &device, "CODE-ONE").await;
-    agreed(&old, &new, within(90)).await;
-    checks_out(&old, &device).await;
-    leaves_the_list(&old, &serial).await;
+    left(&old, &new, Some("CODE-ONE"), 90).await;
     both_later(&old, &new, HOUR).await;
     assert_eq!((handed(&old).await, jobs(&new).await), (1, 1));
 
@@ -139,30 +140,22 @@ async fn a_device_that_came_back_and_leaves_again_is_handed_over_again() {
     assert_eq!(codes(&new, &serial).await, ("CODE-ONE".to_owned(), 1, 1));
 
     // It leaves again, and what it has by now goes with it, once.
-    checks_out(&old, &device).await;
-    leaves_the_list(&old, &serial).await;
+    leaves(&old, &device).await;
     both_later(&old, &new, HOUR).await;
     assert_eq!((handed(&old).await, jobs(&new).await), (2, 2));
     assert_eq!(codes(&new, &serial).await, ("CODE-TWO".to_owned(), 1, 2));
     days(&old, &new, 2).await;
     assert_eq!((handed(&old).await, jobs(&new).await), (2, 2));
-    let record = store.audit(id, AuditId(0), 5000).await.unwrap();
-    let moved = record.iter().filter(|e| e.what == "device.moved-away");
-    assert_eq!(moved.count(), 2, "the record has both times");
-    old.close().await;
-    new.close().await;
+    let moved = recorded(&old, "device.moved-away").await;
+    assert_eq!(moved.len(), 2, "the record has both times");
+    close([old, new]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_apple_shows_with_no_other_service_is_handed_to_nobody() {
     let (old, new) = (open().await, open().await);
     let serial = Serial::parse(old.serial).unwrap();
-    let device = enrols(&old, 1).await;
-    tells_its_code(&old, &device, "CODE-ONE").await;
-    agreed(&old, &new, within(90)).await;
-    checks_out(&old, &device).await;
-    leaves_the_list(&old, &serial).await;
-    let (store, id) = (old.app.mdm.store(), old.org.organisation().id);
+    left(&old, &new, Some("CODE-ONE"), 90).await;
     let shows = async |what: &(dyn Fn(&mut OrgReading) + Sync)| shows(&old, what).await;
     // It was sold, or waits for somebody to assign it: its keys are none of the destination's business.
     shows(&|read| read.unknown = true).await;
@@ -176,36 +169,28 @@ async fn what_apple_shows_with_no_other_service_is_handed_to_nobody() {
     days(&old, &new, 1).await;
     assert_eq!((handed(&old).await, jobs(&new).await), (1, 1));
     assert_eq!(codes(&new, &serial).await, ("CODE-ONE".to_owned(), 1, 1));
-    let record = store.audit(id, AuditId(0), 5000).await.unwrap();
-    let told = record.iter().find(|e| e.what == "device.handed-over");
-    assert_eq!(told.unwrap().detail["service"], "THEIRS");
-    old.close().await;
-    new.close().await;
+    let told = recorded(&old, "device.handed-over").await;
+    assert_eq!(told[0].detail["service"], "THEIRS");
+    close([old, new]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_can_read_anew_counts_for_a_day() {
     let (old, new) = (open().await, open().await);
     let serial = Serial::parse(old.serial).unwrap();
-    let device = enrols(&old, 1).await;
-    tells_its_code(&old, &device, "CODE-ONE").await;
-    agreed(&old, &new, within(90)).await;
-    checks_out(&old, &device).await;
-    leaves_the_list(&old, &serial).await;
+    left(&old, &new, Some("CODE-ONE"), 90).await;
     shows(&old, &|read| read.assigned = Some(false)).await;
     days(&old, &new, 1).await;
     assert_eq!((handed(&old).await, jobs(&new).await), (0, 0));
     days(&old, &new, 1).await;
     assert_eq!((handed(&old).await, jobs(&new).await), (1, 1));
     assert_eq!(codes(&new, &serial).await, ("CODE-ONE".to_owned(), 1, 1));
-    old.close().await;
-    new.close().await;
+    close([old, new]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_entry_that_the_destination_runs_by_now_is_none_of_ours() {
     let (old, new) = (open().await, open().await);
-    let serial = Serial::parse(old.serial).unwrap();
     let (store, id) = (old.app.mdm.store(), old.org.organisation().id);
     let mut batch = Batch::new();
     // Its token came here once.
@@ -217,10 +202,7 @@ async fn a_server_entry_that_the_destination_runs_by_now_is_none_of_ours() {
         SecretId(78),
     ));
     store.commit(batch).await.unwrap();
-    let device = enrols(&old, 1).await;
-    agreed(&old, &new, within(90)).await;
-    checks_out(&old, &device).await;
-    leaves_the_list(&old, &serial).await;
+    left(&old, &new, None, 90).await;
     shows(&old, &|read| {
         read.assigned_server = Some("THEIRS".to_owned())
     })
@@ -234,8 +216,7 @@ async fn a_server_entry_that_the_destination_runs_by_now_is_none_of_ours() {
     store.commit(batch).await.unwrap();
     both_later(&old, &new, HOUR * 7).await;
     assert_eq!((handed(&old).await, jobs(&new).await), (1, 1));
-    old.close().await;
-    new.close().await;
+    close([old, new]).await;
 }
 
 /// The organisation API of an account that shows each device with no service.
@@ -243,33 +224,17 @@ async fn a_server_entry_that_the_destination_runs_by_now_is_none_of_ours() {
 struct Unassigned {
     /// Devices that were read by themselves, as often as they were.
     read: Mutex<Vec<Serial>>,
-    /// How often the lists were asked for.
-    lists: AtomicUsize,
-}
-
-impl Unassigned {
-    fn no_list<T>(&self) -> Result<T, PortError> {
-        self.lists.fetch_add(1, Ordering::Relaxed);
-        Err(PortError::retry("not now"))
-    }
+    /// How often anything else was asked for, as the lists.
+    others: AtomicUsize,
 }
 
 #[async_trait::async_trait]
-impl OrganisationApi for Unassigned {
-    async fn servers(&self, _: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
-        self.no_list()
+impl OrganisationApiPart for Unassigned {
+    fn refusal(&self) -> PortError {
+        self.others.fetch_add(1, Ordering::Relaxed);
+        PortError::retry("not now")
     }
-    async fn members(&self, _: &ApiKey, _: &str, _: Option<&str>) -> Result<MemberPage, PortError> {
-        self.no_list()
-    }
-    async fn devices(
-        &self,
-        _: &ApiKey,
-        _: Option<&str>,
-        _: Timestamp,
-    ) -> Result<ReadingPage, PortError> {
-        self.no_list()
-    }
+
     async fn read(
         &self,
         _: &ApiKey,
@@ -284,18 +249,6 @@ impl OrganisationApi for Unassigned {
             (serial.clone(), reading)
         };
         Ok(serials.iter().map(shown).collect())
-    }
-    async fn submit(
-        &self,
-        _: &ApiKey,
-        _: &ActivityRequest,
-        _: &[Serial],
-        _: Timestamp,
-    ) -> Result<String, PortError> {
-        Err(PortError::Absent("submitting"))
-    }
-    async fn activity(&self, _: &ApiKey, _: &str) -> Result<ActivityReading, PortError> {
-        Err(PortError::Absent("activity"))
     }
 }
 
@@ -313,10 +266,7 @@ async fn where_a_device_is_is_read_once_a_day_and_the_record_says_that_nothing_w
         .import_api("BUSINESSAPI.x", "k", &key)
         .await
         .unwrap();
-    let device = enrols(&old, 1).await;
-    agreed(&old, &new, within(365)).await;
-    checks_out(&old, &device).await;
-    leaves_the_list(&old, &serial).await;
+    left(&old, &new, None, 365).await;
     shows(&old, &|read| read.assigned = Some(false)).await;
     both_later(&old, &new, HOUR).await;
     let times = || {
@@ -334,12 +284,7 @@ async fn where_a_device_is_is_read_once_a_day_and_the_record_says_that_nothing_w
         assert_eq!(times(), day);
     }
     assert_eq!((handed(&old).await, jobs(&new).await), (0, 0));
-    let ended = async || {
-        let (store, id) = (old.app.mdm.store(), old.org.organisation().id);
-        let mut record = store.audit(id, AuditId(0), 5000).await.unwrap();
-        record.retain(|entry| entry.what == "device.not-handed-over");
-        record
-    };
+    let ended = async || recorded(&old, "device.not-handed-over").await;
     assert!(ended().await.is_empty());
     // Nothing is expected any more, and somebody has to know.
     both_later(&old, &new, HOUR * 24 * 121).await;
@@ -354,12 +299,11 @@ async fn where_a_device_is_is_read_once_a_day_and_the_record_says_that_nothing_w
     );
     assert_eq!((handed(&old).await, jobs(&new).await), (0, 0));
     assert_eq!(
-        apple.lists.load(Ordering::Relaxed),
+        apple.others.load(Ordering::Relaxed),
         0,
         "one device is read by itself"
     );
-    old.close().await;
-    new.close().await;
+    close([old, new]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -398,6 +342,5 @@ async fn a_page_of_changes_alone_has_a_device_handed_over_each_time_that_it_leav
     let silent = Duration::from_secs(5 * 86_400);
     both_later(&old, &new, silent).await;
     assert_eq!((handed(&old).await, jobs(&new).await), (2, 2));
-    old.close().await;
-    new.close().await;
+    close([old, new]).await;
 }

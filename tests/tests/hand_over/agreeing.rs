@@ -7,7 +7,9 @@ use mdmd::config::Duty;
 use tests::Request;
 
 use super::house::{NOW_MS, captured};
-use super::{CODE, HOUR, agree, both_later, checks_out, code, handed, knows, leaves_the_list};
+use super::{
+    CODE, HOUR, agree, both_later, checks_out, close, code, handed, knows, leaves_the_list,
+};
 use super::{open, tells_its_code, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,8 +98,7 @@ async fn a_device_that_moves_is_handed_over_once_both_sides_agree() {
     both_later(&old, &new, HOUR * 24).await;
     let log = captured().since(0);
     assert!(!log.contains(CODE) && !log.contains(&token));
-    old.close().await;
-    new.close().await;
+    close([old, new]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,6 +150,5 @@ async fn an_export_of_ones_own_takes_two_persons_and_is_made_once() {
         .await
         .unwrap();
     assert_eq!((outcome.accepted, outcome.rejected), (2, 0), "{outcome:?}");
-    old.close().await;
-    new.close().await;
+    close([old, new]).await;
 }

@@ -9,7 +9,7 @@ use mdm_core::organisation::Der;
 use mdm_core::secret::Secret;
 use mdm_core::store::Batch;
 
-use super::{CODE, code, hand_on, open, tells_its_code};
+use super::{CODE, close, code, hand_on, open, tells_its_code};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_came_from_the_service_before_is_handed_on_with_what_the_hold_brought() {
@@ -78,9 +78,7 @@ async fn what_came_from_the_service_before_is_handed_on_with_what_the_hold_broug
     assert!(profiles.iter().any(|p| p.identifier == "org.shop"));
     assert_eq!(facts.managed_user.unwrap().value.name, "kim");
     assert_eq!(code(&new, &serial).await, CODE);
-    for house in [first, old, new] {
-        house.close().await;
-    }
+    close([first, old, new]).await;
 }
 
 const WIFI: &str = r#"<?xml version="1.0" encoding="UTF-8"?>

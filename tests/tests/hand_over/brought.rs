@@ -10,8 +10,8 @@ use mdm_core::service::ports::{HandOver, HandOverTo, Ports};
 use mdm_core::store::{Batch, SqliteStore, Store};
 
 use super::house::House;
-use super::{HOUR, agreed, both_later, checks_out, days, handed, knows, leaves_the_list, open};
-use super::{reaching, told, within};
+use super::{HOUR, agreed, both_later, checks_out, close, days, handed, knows, leaves};
+use super::{leaves_the_list, open, reaching, told, within};
 
 /// Reaches other installations, and goes no further once a bundle has arrived: as a process that is killed then.
 struct Dies {
@@ -77,8 +77,7 @@ async fn killed_behind_the_delivery_it_hands_over_again_and_nothing_comes_twice(
     assert_eq!(jobs.unwrap().len(), 2, "each time to a key of its own");
     assert_eq!(handed(&old).await, 1);
     next.shutdown().await.unwrap();
-    old.close().await;
-    new.close().await;
+    close([old, new]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,8 +96,7 @@ async fn a_device_that_the_destination_does_not_know_yet_is_brought_again() {
     listed(&old).await;
     let device = old.enrolled().await;
     agreed(&old, &new, within(60)).await;
-    checks_out(&old, &device).await;
-    leaves_the_list(&old, &serial).await;
+    leaves(&old, &device).await;
     both_later(&old, &new, HOUR).await;
     let jobs = async || new.org.hand_offs(HandOffId(0), 100).await.unwrap().len();
     let done = async || {
@@ -115,6 +113,5 @@ async fn a_device_that_the_destination_does_not_know_yet_is_brought_again() {
     assert_eq!((jobs().await, done().await), (4, true));
     assert_eq!(handed(&old).await, 1);
     assert!(knows(&new.org, &serial).await);
-    old.close().await;
-    new.close().await;
+    close([old, new]).await;
 }

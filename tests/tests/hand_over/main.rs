@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use fixtures::recorded::StandIn;
 use house::{House, NOW_MS, check_in, report};
-use mdm_core::audit::Role;
+use mdm_core::audit::{AuditEntry, Role};
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::{AuditId, HandOffId, Serial};
 use mdm_core::secret::{Secret, SecretKind};
@@ -40,6 +40,13 @@ fn reaching() -> Ports {
 /// A server that reaches other installations.
 async fn open() -> House {
     House::open_with(reaching(), None).await
+}
+
+/// The end of a story: they stop, and what is left over in any of them is found.
+async fn close<const N: usize>(houses: [House; N]) {
+    for house in houses {
+        house.close().await;
+    }
 }
 
 async fn settle(house: &House) {
@@ -114,6 +121,12 @@ async fn leaves_the_list(old: &House, serial: &Serial) {
     store.commit(batch).await.unwrap();
 }
 
+/// It says that it goes, and Apple's list of the original has it no more.
+async fn leaves(old: &House, device: &StandIn) {
+    checks_out(old, device).await;
+    leaves_the_list(old, &Serial::parse(old.serial).unwrap()).await;
+}
+
 fn pem(house: &House) -> String {
     let anchor = X509::from_der(&house.anchor.0).unwrap();
     String::from_utf8(anchor.to_pem().unwrap()).unwrap()
@@ -177,13 +190,18 @@ async fn code(house: &House, serial: &Serial) -> String {
     }
 }
 
+/// What the record says of this.
+async fn recorded(house: &House, what: &str) -> Vec<AuditEntry> {
+    let id = house.org.organisation().id;
+    let record = house.app.mdm.store().audit(id, AuditId(0), 5000).await;
+    let mut record = record.unwrap();
+    record.retain(|entry| entry.what == what);
+    record
+}
+
 /// How often the record says that a device was handed over.
 async fn handed(old: &House) -> usize {
-    let id = old.org.organisation().id;
-    let record = old.app.mdm.store().audit(id, AuditId(0), 5000).await;
-    let record = record.unwrap();
-    let handed = record.iter().filter(|e| e.what == "device.handed-over");
-    handed.count()
+    recorded(old, "device.handed-over").await.len()
 }
 
 /// One export by two persons, from one installation to another.

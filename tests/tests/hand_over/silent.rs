@@ -14,10 +14,8 @@ use mdm_core::service::ports::{Account, DevicePage, Ports, ServerCredential};
 use mdm_core::store::Batch;
 
 use super::house::House;
-use super::{
-    HOUR, agreed, both_later, checks_out, days, handed, knows, leaves_the_list, now, open,
-};
-use super::{reaching, wakes, within};
+use super::{HOUR, agreed, both_later, checks_out, close, days, handed, knows, leaves_the_list};
+use super::{now, open, reaching, wakes, within};
 
 /// Apple's list of the original: its devices, and those of which a page of changes says that they have left.
 #[derive(Default)]
@@ -118,8 +116,7 @@ async fn a_device_whose_check_out_is_lost_is_handed_over_once_it_is_silent() {
     assert!(knows(&new.org, &serial).await);
     days(&old, &new, 2).await;
     assert_eq!(handed(&old).await, 1);
-    old.close().await;
-    new.close().await;
+    close([old, new]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,8 +149,7 @@ async fn a_page_of_changes_alone_has_a_device_handed_over_whose_check_out_never_
     assert_eq!(handed(&old).await, 1);
     let jobs = new.org.hand_offs(HandOffId(0), 10).await.unwrap();
     assert_eq!(jobs.len(), 1);
-    old.close().await;
-    new.close().await;
+    close([old, new]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -171,8 +167,7 @@ async fn a_server_that_was_away_for_days_asks_before_it_takes_a_device_for_moved
     assert!(!knows(&new.org, &serial).await, "nobody had asked it");
     days(&old, &new, 2).await;
     assert!(knows(&new.org, &serial).await);
-    old.close().await;
-    new.close().await;
+    close([old, new]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -199,6 +194,5 @@ async fn a_device_whose_server_entry_was_given_up_has_not_moved_and_nothing_of_i
     assert!(report.device.handed_over.is_none());
     assert!(!knows(&new.org, &serial).await);
     assert_eq!(handed(&old).await, 0);
-    old.close().await;
-    new.close().await;
+    close([old, new]).await;
 }

@@ -14,7 +14,6 @@ use super::super::wave::platform_of;
 use super::super::what_if::MemberReport;
 use super::plan::{begun, is_at_apple};
 use super::{Act, ActDone, ActPlan, Found, Looked, PlannedRequest, nobody};
-use crate::audit::AuditEntry;
 use crate::calendar::HOLD;
 use crate::clock::Timestamp;
 use crate::device::Leaving;
@@ -22,7 +21,7 @@ use crate::enrollment::EnrollmentState;
 use crate::errand::{ErrandKind, ErrandMember, MOST_DEVICES};
 use crate::error::Error;
 use crate::filevault::KeyCustody;
-use crate::ids::{AuditId, DeviceId, Serial, WaveId};
+use crate::ids::{DeviceId, Serial, WaveId};
 use crate::migration::what_if::{
     Asked, BackFacts, Brings, CheckFinding, Forecaster, LossOf, Manifests, MemberFacts, Terms,
     WayBack, look_at_returns, look_back,
@@ -502,9 +501,7 @@ impl Org {
                         serial: device.serial.clone(),
                         attempt: None,
                     });
-                    batch.put(AuditEntry::new(
-                        self.id(),
-                        AuditId(self.ids().next(now)),
+                    batch.put(self.entry(
                         now,
                         self.actor(),
                         "return.asked",

@@ -7,12 +7,11 @@ use serde_json::json;
 
 use super::sending::failure;
 use super::stand::{Stand, stand_of, still_wanted};
-use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::errand::{Errand, ErrandKind, ErrandMember, ErrandState};
 use crate::error::Error;
-use crate::ids::{AuditId, DeviceId, Serial};
+use crate::ids::{DeviceId, Serial};
 use crate::migration::Event;
 use crate::service::Org;
 use crate::service::checkin::readable;
@@ -116,9 +115,7 @@ impl Org {
                 )));
             }
             for member in &of {
-                batch.put(AuditEntry::new(
-                    self.id(),
-                    AuditId(self.ids().next(now)),
+                batch.put(self.entry(
                     now,
                     self.actor(),
                     "return.withdrawn",
@@ -173,9 +170,7 @@ impl Org {
                 continue;
             }
             for device in &over {
-                batch.put(AuditEntry::new(
-                    self.id(),
-                    AuditId(self.ids().next(now)),
+                batch.put(self.entry(
                     now,
                     self.actor(),
                     "licences.promised-no-more",

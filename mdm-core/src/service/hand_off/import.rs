@@ -6,14 +6,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::HandOffView;
-use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::error::Error;
 use crate::hand_off::bundle::{self, Bundle, BundleDevice};
 use crate::hand_off::envelope::{self, KeyPair};
 use crate::hand_off::{HandOff, HandOffPart, HandOffState, HandedOver};
-use crate::ids::{AuditId, DeviceId, HandOffId, HandOffPartId, SecretId, Serial};
+use crate::ids::{DeviceId, HandOffId, HandOffPartId, SecretId, Serial};
 use crate::sealed::SealedSecret;
 use crate::secret::{Secret, SecretKind};
 use crate::service::Org;
@@ -404,9 +403,7 @@ impl Org {
             }
         }
         if !kept.is_empty() {
-            batch.put(AuditEntry::new(
-                self.id(),
-                AuditId(self.ids().next(now)),
+            batch.put(self.entry(
                 now,
                 self.actor(),
                 "secrets.handed-over",

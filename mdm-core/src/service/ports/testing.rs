@@ -1,8 +1,11 @@
 //! For tests only: an assignment service that answers a part of what it is asked and refuses the rest, and one whose list is
-//! empty. Behind the feature `testing`.
+//! empty; the same part of an organisation API. Behind the feature `testing`.
+
+mod organisation;
 
 use async_trait::async_trait;
 
+pub use self::organisation::OrganisationApiPart;
 use super::{Account, DeviceAssignment, DevicePage, LockOutcome, ServerCredential};
 use crate::clock::Timestamp;
 use crate::device::AssignmentOutcome;

@@ -6,9 +6,8 @@ use serde_json::json;
 
 use super::super::Org;
 use super::accept::sentence;
-use crate::audit::AuditEntry;
 use crate::error::Error;
-use crate::ids::{AuditId, MoveId, Serial, WaveId};
+use crate::ids::{MoveId, Serial, WaveId};
 use crate::migration::Met;
 use crate::store::Batch;
 
@@ -108,15 +107,7 @@ impl Org {
                     json!({ "wave": wave, "service": service, "reason": why }),
                 ),
             };
-            batch.put(AuditEntry::new(
-                self.id(),
-                AuditId(self.ids().next(now)),
-                now,
-                self.actor(),
-                what,
-                Some(attempt.device),
-                detail,
-            ));
+            batch.put(self.entry(now, self.actor(), what, Some(attempt.device), detail));
             attempt.removed = word.ok().map(|evidence| Met {
                 by: self.actor().to_owned(),
                 at: now,

@@ -1,19 +1,22 @@
 //! Group commit over a database of a few lines: any group equals some serial order of its batches, whatever others insert
 //! between the halves, and whatever single rows the database refuses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use proptest::prelude::*;
 
+use super::plan::Op;
 use super::*;
 use crate::audit::AuditEntry;
 use crate::audit_seal::HELD;
-use crate::clock::Timestamp;
 use crate::clock::tests::AHEAD;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::device::Device;
-use crate::ids::{AuditId, DeviceId, JobId, Serial};
-use crate::job::JobKind;
-use crate::store::row::Cell;
+use crate::ids::{AuditId, DeviceId, JobId, OrganisationId, Serial};
+use crate::job::{Job, JobKind};
+use crate::store::Noun;
+use crate::store::batch::{Lease, Write};
+use crate::store::row::{Cell, Row, Table};
 
 const ORG: OrganisationId = OrganisationId(1);
 /// A serial number that the database refuses.

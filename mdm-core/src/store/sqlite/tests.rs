@@ -17,23 +17,31 @@ fn device(id: i64) -> Device {
     Device::new(ORG, DeviceId(id), serial)
 }
 
+fn row(id: i64) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(device(id));
+    batch
+}
+
+/// The store in this file, with a row that was committed.
+async fn opened_with(path: &Path, id: i64) -> SqliteStore {
+    let store = SqliteStore::open(path).await.unwrap();
+    store.commit(row(id)).await.unwrap();
+    store
+}
+
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_opening_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mdm.sqlite");
-    let store = SqliteStore::open(&path).await.unwrap();
-    let mut batch = Batch::new();
-    batch.put(device(7));
-    store.commit(batch).await.unwrap();
+    let store = opened_with(&path, 7).await;
     // Not closed, as after a crash: a second daemon reads it.
     let second = SqliteStore::open(&path).await.unwrap();
     let found = second.device(ORG, DeviceId(7)).await.unwrap().unwrap();
     assert_eq!(found.version, 1);
     store.close().await.unwrap();
-    let mut late = Batch::new();
-    late.put(device(8));
     assert!(matches!(
-        store.commit(late).await,
+        store.commit(row(8)).await,
         Err(StoreError::Unavailable(_))
     ));
     store.close().await.unwrap();
@@ -50,16 +58,11 @@ async fn looking_makes_nothing_writes_nothing_and_leaves_nothing() {
     let names = || std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(names(), 0);
 
-    let store = SqliteStore::open(&path).await.unwrap();
-    let mut batch = Batch::new();
-    batch.put(device(7));
-    store.commit(batch).await.unwrap();
+    let store = opened_with(&path, 7).await;
     store.close().await.unwrap();
     let look = SqliteStore::look(&path).await.unwrap();
     assert!(look.device(ORG, DeviceId(7)).await.unwrap().is_some());
-    let mut batch = Batch::new();
-    batch.put(device(8));
-    assert!(look.commit(batch).await.is_err());
+    assert!(look.commit(row(8)).await.is_err());
     assert!(look.device(ORG, DeviceId(8)).await.unwrap().is_none());
     look.close().await.unwrap();
     assert_eq!(names(), 1, "a log was left");
@@ -87,10 +90,7 @@ async fn what_cannot_be_written_is_looked_at_as_it_stands_unless_it_has_a_log() 
     let folder = tempfile::tempdir().unwrap();
     // A name that an address would have to escape.
     let path = folder.path().join("mdm 100%?x=1.sqlite");
-    let store = SqliteStore::open(&path).await.unwrap();
-    let mut batch = Batch::new();
-    batch.put(device(7));
-    store.commit(batch).await.unwrap();
+    let store = opened_with(&path, 7).await;
     store.close().await.unwrap();
     let rights = |mode| std::fs::Permissions::from_mode(mode);
     std::fs::set_permissions(&path, rights(0o400)).unwrap();
@@ -99,9 +99,7 @@ async fn what_cannot_be_written_is_looked_at_as_it_stands_unless_it_has_a_log() 
 
     let look = SqliteStore::look(&path).await.unwrap();
     assert!(look.device(ORG, DeviceId(7)).await.unwrap().is_some());
-    let mut batch = Batch::new();
-    batch.put(device(8));
-    assert!(look.commit(batch).await.is_err());
+    assert!(look.commit(row(8)).await.is_err());
     assert_eq!(names(), 1, "something was made while it was looked at");
     let _ = look.close().await;
     assert_eq!(names(), 1, "something was left");
@@ -109,10 +107,7 @@ async fn what_cannot_be_written_is_looked_at_as_it_stands_unless_it_has_a_log() 
 
     // What is in the log is not in the file: that is never read without it.
     std::fs::set_permissions(&path, rights(0o600)).unwrap();
-    let store = SqliteStore::open(&path).await.unwrap();
-    let mut batch = Batch::new();
-    batch.put(device(9));
-    store.commit(batch).await.unwrap();
+    let store = opened_with(&path, 9).await;
     std::fs::set_permissions(&path, rights(0o400)).unwrap();
     assert_eq!(names(), 3, "a log and its index");
     let look = SqliteStore::look(&path).await.unwrap();
@@ -128,10 +123,7 @@ async fn what_a_link_leads_to_is_looked_at_with_its_log() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mdm.sqlite");
-    let store = SqliteStore::open(&path).await.unwrap();
-    let mut batch = Batch::new();
-    batch.put(device(7));
-    store.commit(batch).await.unwrap();
+    let store = opened_with(&path, 7).await;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let link = elsewhere.path().join("mdm.sqlite");
@@ -148,10 +140,7 @@ async fn what_a_link_leads_to_is_looked_at_with_its_log() {
 async fn a_full_disk_keeps_nothing_from_being_written_once_there_is_room_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mdm.sqlite");
-    let store = SqliteStore::open(&path).await.unwrap();
-    let mut batch = Batch::new();
-    batch.put(device(1));
-    store.commit(batch).await.unwrap();
+    let store = opened_with(&path, 1).await;
     // Not one page more: what SQLite says of a disk without room.
     let full = "PRAGMA max_page_count = 1";
     sqlx::query(full).execute(&store.writes).await.unwrap();
@@ -184,10 +173,7 @@ async fn the_file_and_its_log_are_for_the_owner_only() {
     let path = folder.path().join("mdm.sqlite");
     std::fs::write(&path, b"").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let store = SqliteStore::open(&path).await.unwrap();
-    let mut batch = Batch::new();
-    batch.put(device(7));
-    store.commit(batch).await.unwrap();
+    let store = opened_with(&path, 7).await;
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let entry = entry.unwrap();
         let mode = entry.metadata().unwrap().permissions().mode() & 0o777;

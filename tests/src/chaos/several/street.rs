@@ -13,7 +13,6 @@ use abm_client::{ServerToken, TokenKeyPair};
 use anyhow::{Context as _, ensure};
 use fixtures::world::World;
 use mdm_core::check::{Check, CheckResult};
-use mdm_core::clock::{Clock, Timestamp};
 use mdm_core::ids::OrganisationId;
 use mdm_core::organisation::Der;
 use mdm_core::secret::Secret;
@@ -25,6 +24,7 @@ use openssl::x509::X509;
 
 use super::balancer::Balancer;
 use super::older;
+use crate::WorldTime;
 use crate::fleet::client::{self, Address};
 use crate::fleet::clock::ToldClock;
 use crate::fleet::devices::TOPIC;
@@ -38,14 +38,6 @@ const LEASE: &str = "MDMD_WORKERS_LEASE_SECONDS";
 pub(super) const LONG: &str = "300";
 /// Below the ports that connections go out from: nobody takes the port of a server while it is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
-
-struct WorldTime(fixtures::clock::WorldClock);
-
-impl Clock for WorldTime {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.now_ms())
-    }
-}
 
 #[derive(Clone, Copy)]
 struct Ports {

@@ -2,27 +2,21 @@
 //! that devices left has to clean up, with the report and the word of a person that belong to it. And whom the ADE profile of a device
 //! that did not wait concerns.
 
+mod clean_up;
+#[path = "../service_house/mod.rs"]
 mod service_house;
+mod unheld;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mdm_core::audit::AuditEntry;
 use mdm_core::checklist::{ChainEnd, ChecklistItem, ClockBeside, Endpoint, ItemState, Outside};
-use mdm_core::device::{Device, DeviceRecord, Leaving, OrgReading, Platform};
-use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
-use mdm_core::error::Error;
-use mdm_core::evidence::{ReportAsk, WholeReport};
-use mdm_core::failure::{Confidence, FailureMode};
+use mdm_core::device::{Device, OrgReading, Platform};
 use mdm_core::hook::{Hook, Off};
-use mdm_core::ids::{
-    AuditId, DeviceId, EnrollmentId, JobId, LocationId, MoveId, ProjectId, RunbookId, SecretId,
-    Serial, SetUpId, WaveId,
-};
+use mdm_core::ids::{DeviceId, JobId, LocationId, ProjectId, RunbookId, SecretId, Serial, WaveId};
 use mdm_core::licences::{Location, Stock};
 use mdm_core::migration::{
-    AppAction, AppPlan, Attention, MoveState, Outcome, PinnedRunbook, ProfilePlan, ProfileRole,
-    SetUp, Variant, Verdict, VerdictKind,
+    AppAction, AppPlan, MoveState, Outcome, PinnedRunbook, ProfilePlan, ProfileRole, Variant,
 };
 use mdm_core::organisation::{AdeOptions, Der, Issuer};
 use mdm_core::service::{Dates, Org, ProjectChange};
@@ -215,27 +209,6 @@ async fn ended(house: &House, wave: WaveId, members: &[usize], end: Outcome) {
     store.commit(batch).await.unwrap();
 }
 
-async fn report(org: &Org, wave: Option<WaveId>) -> WholeReport {
-    let mut kept = WholeReport::default();
-    let ask = ReportAsk::CleanUp(wave);
-    Box::pin(org.report_to(&ask, &mut kept)).await.unwrap();
-    let columns = kept.head.as_ref().unwrap().columns.len();
-    assert!(kept.rows.iter().all(|row| row.len() == columns));
-    kept
-}
-
-/// Serial numbers of the list, and whether each is open.
-async fn listed(org: &Org, wave: Option<WaveId>) -> Vec<(String, bool)> {
-    let report = report(org, wave).await;
-    let open = report
-        .column("next action")
-        .into_iter()
-        .map(|c| c.is_string());
-    let serials = report.column("serial").into_iter();
-    let serials = serials.map(|c| c.as_str().unwrap().to_owned());
-    serials.zip(open).collect()
-}
-
 #[tokio::test]
 async fn each_model_is_tried_before_the_list_says_so() {
     let house = House::new().await;
@@ -263,94 +236,6 @@ async fn each_model_is_tried_before_the_list_says_so() {
     let (state, fact) = stands(&house, name).await;
     assert_eq!(state, ItemState::Done, "{fact}");
     assert!(fact.contains("each of the 2 models"), "{fact}");
-}
-
-#[tokio::test]
-async fn who_may_still_be_listed_stays_on_the_clean_up_list_until_somebody_says_otherwise() {
-    let house = House::new().await;
-    let wave = wave(&house, 5).await;
-    let name = "Berlin: clean-up at the original";
-    assert_eq!(item(&house, name).await, None, "nobody has left yet");
-    let org = house.org().await.acting_for("Anna");
-    assert_eq!(listed(&org, Some(wave)).await, []);
-    ended(&house, wave, &[0, 1, 2], Outcome::Migrated).await;
-    ended(&house, wave, &[3], Outcome::Cancelled).await;
-    // What the failures of a device show for a month stays here without end.
-    house.clock.advance(DAY * 400);
-    let all = |open: [bool; 3]| -> Vec<(String, bool)> {
-        let rows = open.iter().enumerate();
-        rows.map(|(n, open)| (serial(n).to_string(), *open))
-            .collect()
-    };
-    assert_eq!(listed(&org, Some(wave)).await, all([true, true, true]));
-    assert_eq!(listed(&org, None).await, all([true, true, true]));
-    let (state, fact) = stands(&house, name).await;
-    assert_eq!(state, ItemState::Warn);
-    assert!(fact.starts_with("3 of 3 devices"), "{fact}");
-    let kept = report(&org, None).await;
-    let age = kept.column("age s")[0].as_u64().unwrap();
-    assert!(age >= DAY.as_secs() * 400, "{age}");
-    assert_eq!(*kept.column("service id")[0], "0A1B2C");
-    assert_eq!(*kept.column("who removes it")[0], "original");
-
-    // What is no word is taken from nobody.
-    let wrong = |result: Result<usize, Error>, says: &str| {
-        let said = result.unwrap_err().to_string();
-        assert!(said.contains(says), "{said}");
-    };
-    let one = [serial(1)];
-    wrong(
-        org.removed_at_original(wave, Some(&one), " ").await,
-        "evidence",
-    );
-    wrong(org.listed_at_original(wave, Some(&one), "").await, "not");
-    for stranger in [serial(3), serial(4), serial(99)] {
-        let done = org
-            .removed_at_original(wave, Some(&[stranger]), "list")
-            .await;
-        wrong(done, "is no member of this wave that has migrated");
-    }
-    let nowhere = org.removed_at_original(WaveId(4711), None, "list").await;
-    assert!(matches!(nowhere, Err(Error::NotFound(_))), "{nowhere:?}");
-    assert_eq!(listed(&org, Some(wave)).await, all([true, true, true]));
-
-    // One by name, twice; then the rest; then one of them is there after all.
-    for new in [1, 0] {
-        let done = org
-            .removed_at_original(wave, Some(&one), "their list")
-            .await;
-        assert_eq!(done.unwrap(), new);
-    }
-    assert_eq!(listed(&org, Some(wave)).await, all([true, false, true]));
-    let head = report(&org, None).await.head.unwrap();
-    let sums =
-        [("to be removed", 2), ("removed", 1)].map(|(name, n)| (name, serde_json::Value::from(n)));
-    assert_eq!(head.facts[..], sums);
-    assert_eq!(
-        head.tables[0].rows[0][1..],
-        [2, 1].map(serde_json::Value::from)
-    );
-    let done = org.removed_at_original(wave, None, "their list").await;
-    assert_eq!(done.unwrap(), 2);
-    assert_eq!(listed(&org, Some(wave)).await, all([false, false, false]));
-    assert_eq!(stands(&house, name).await.0, ItemState::Done);
-    let kept = report(&org, Some(wave)).await;
-    assert_eq!(*kept.column("said by")[1], "Anna");
-    assert_eq!(*kept.column("what shows it")[1], "their list");
-    for back in [1, 0] {
-        let done = org.listed_at_original(wave, Some(&one), "seen there").await;
-        assert_eq!(done.unwrap(), back);
-    }
-    assert_eq!(listed(&org, Some(wave)).await, all([false, true, false]));
-    assert_eq!(stands(&house, name).await.0, ItemState::Warn);
-    let record = house.mdm.store().audit(house.org, AuditId(0), 1000).await;
-    let record: Vec<AuditEntry> = record.unwrap();
-    let count = |what: &str| record.iter().filter(|entry| entry.what == what).count();
-    assert_eq!(count("move.removed-at-original"), 3);
-    assert_eq!(count("move.listed-at-original"), 1);
-    let entry = record.iter().find(|e| e.what == "move.listed-at-original");
-    assert_eq!(entry.unwrap().detail["reason"], "seen there");
-    assert_eq!(entry.unwrap().actor, "Anna");
 }
 
 #[tokio::test]
@@ -424,190 +309,6 @@ async fn becomes_removed(house: &House, org: &Org) {
     let mut batch = Batch::new();
     batch.put(hook);
     house.mdm.store().commit(batch).await.unwrap();
-}
-
-#[tokio::test]
-async fn who_goes_back_or_comes_again_is_nobody_to_be_removed() {
-    let house = House::new().await;
-    let wave = wave(&house, 4).await;
-    ended(&house, wave, &[0, 1, 2, 3], Outcome::Migrated).await;
-    let (org, store) = (house.org().await, house.mdm.store());
-    house.clock.advance(DAY);
-    let attempts = org.members(wave).await.unwrap();
-    let mut batch = Batch::new();
-    for attempt in &attempts {
-        let device = store.device(house.org, attempt.device).await.unwrap();
-        let mut device = device.unwrap();
-        let n = (0..4).find(|n| serial(*n) == attempt.serial).unwrap();
-        match n {
-            // It is on its way back.
-            0 => {
-                let asked = house.mdm.now();
-                device.leaving = Some(leaving(asked));
-            }
-            // It is there again.
-            1 => device.reading.as_mut().unwrap().seen = house.mdm.now(),
-            // It is to come once more.
-            2 => device.open_move = Some(MoveId(house.next_id())),
-            _ => continue,
-        }
-        batch.put(device);
-    }
-    store.commit(batch).await.unwrap();
-    let left = [(serial(3).to_string(), true)];
-    assert_eq!(listed(&org, None).await, left);
-    let (_, fact) = stands(&house, "Berlin: clean-up at the original").await;
-    assert!(fact.starts_with("1 of 1 devices"), "{fact}");
-}
-
-fn leaving(asked: mdm_core::clock::Timestamp) -> Leaving {
-    serde_json::from_value(serde_json::json!({
-        "to": "0A1B2C", "deadline": asked, "asked": asked, "by": "Anna",
-    }))
-    .unwrap()
-}
-
-/// Apple's list names this ADE profile for members.
-async fn has_profile(house: &House, members: &[usize], profile: &str) {
-    let store = house.mdm.store();
-    let mut batch = Batch::new();
-    for n in members {
-        let device = store
-            .device_by_serial(house.org, &serial(*n))
-            .await
-            .unwrap();
-        let mut device = device.unwrap();
-        let mut record = DeviceRecord::new(house.server, house.mdm.now());
-        record.profile_uuid = Some(profile.to_owned());
-        device.record = Some(record);
-        // We have asked for it now.
-        device.assignment.asked = Some(house.mdm.now());
-        batch.put(device);
-    }
-    store.commit(batch).await.unwrap();
-}
-
-/// A member enrols now, and does not wait.
-async fn does_not_wait(house: &House, wave: WaveId, of: usize) {
-    let (org, store) = (house.org().await, house.mdm.store());
-    let members = org.members(wave).await.unwrap();
-    let mut attempt = members
-        .into_iter()
-        .find(|m| m.serial == serial(of))
-        .unwrap();
-    let (id, now) = (house.next_id(), house.mdm.now());
-    let mut enrolment = Enrollment::pending(
-        house.org,
-        EnrollmentId(id),
-        format!("UDID-{of}"),
-        ChannelKind::Device,
-        "ab".to_owned(),
-        now,
-    );
-    enrolment.state = EnrollmentState::Enrolled;
-    enrolment.enrolled = Some(now);
-    enrolment.device = Some(attempt.device);
-    enrolment.serial = Some(attempt.serial.clone());
-    let verdict = Verdict {
-        kind: VerdictKind::Migration,
-        reasons: Vec::new(),
-    };
-    let mut set_up = SetUp::begin(
-        house.org,
-        SetUpId(id),
-        &enrolment,
-        Platform::Ios,
-        Some(attempt.id),
-        attempt.runbook,
-        verdict,
-        now,
-    );
-    set_up.enrolled = Some(now);
-    set_up.attention = Some(Attention::NotAwaiting);
-    (set_up.wake_at, set_up.ceiling_at) = (None, None);
-    attempt.enrolled_as = Some(SetUpId(id));
-    attempt.state = MoveState::Moving {
-        since: now,
-        set_up: SetUpId(id),
-    };
-    attempt.wake_at = None;
-    let mut device = store
-        .device(house.org, attempt.device)
-        .await
-        .unwrap()
-        .unwrap();
-    device.enrollment = Some(EnrollmentId(id));
-    let mut batch = Batch::new();
-    batch.put(device).put(enrolment).put(set_up).put(attempt);
-    store.commit(batch).await.unwrap();
-}
-
-#[tokio::test]
-async fn the_ade_profile_of_a_device_that_did_not_wait_concerns_who_is_to_come_with_it() {
-    let house = House::new().await;
-    let pilot = wave(&house, 4).await;
-    let org = house.org().await;
-    has_profile(&house, &[0, 1, 2], "P1").await;
-    has_profile(&house, &[3], "P2").await;
-    // Of a project's other wave.
-    let project = org.standing(pilot).await.unwrap().wave.project.unwrap();
-    let main = org.new_wave(project, "main", None).await.unwrap().id;
-    let other = [serial(2)];
-    org.move_members(pilot, main, &other).await.unwrap();
-    house.clock.advance(DAY);
-    let warned = async |n: usize| {
-        let failures = Box::pin(org.failures_of(&serial(n))).await.unwrap();
-        let of = failures.iter().find(|f| f.mode == FailureMode::NotAwaiting);
-        of.map(|f| f.confidence)
-    };
-    assert_eq!(warned(1).await, None);
-    house.clock.advance(DAY);
-    does_not_wait(&house, pilot, 0).await;
-    assert_eq!(warned(0).await, Some(Confidence::Likely));
-    assert_eq!(warned(1).await, Some(Confidence::Possible));
-    assert_eq!(
-        warned(2).await,
-        Some(Confidence::Possible),
-        "of another wave"
-    );
-    assert_eq!(warned(3).await, None, "it has another profile");
-    let told = async |wave| {
-        let told = Box::pin(org.failures_of_wave(wave, MoveId(0), 100))
-            .await
-            .unwrap();
-        let banners = told
-            .banners
-            .iter()
-            .filter(|f| f.mode == FailureMode::NotAwaiting);
-        let banners: Vec<String> = banners.map(|banner| format!("{banner:?}")).collect();
-        (banners, told.counts.get(&FailureMode::NotAwaiting).copied())
-    };
-    let (banners, count) = told(pilot).await;
-    assert_eq!((banners.len(), count), (1, Some(2)), "{banners:?}");
-    assert!(
-        banners[0].contains("1 of the 2 members with the ADE profile P1"),
-        "{banners:?}"
-    );
-    let (banners, count) = told(main).await;
-    assert_eq!((banners.len(), count), (1, Some(1)), "{banners:?}");
-    assert!(
-        banners[0].contains("1 members here that are to come"),
-        "{banners:?}"
-    );
-
-    // It is defined anew, and everybody gets the new one, also who did not wait: nothing speaks against that.
-    house.clock.advance(DAY);
-    has_profile(&house, &[0, 1, 2], "P3").await;
-    for n in [1, 2, 3] {
-        assert_eq!(warned(n).await, None, "{n}");
-    }
-    assert_eq!(told(main).await, (Vec::new(), None));
-    // Of the new one somebody learns the same, and it is forgotten after a month.
-    house.clock.advance(DAY);
-    does_not_wait(&house, main, 2).await;
-    assert_eq!(warned(1).await, Some(Confidence::Possible));
-    house.clock.advance(DAY * 31);
-    assert_eq!(warned(1).await, None);
 }
 
 /// An item whose name begins so.
