@@ -198,6 +198,12 @@ impl Approval {
         }
     }
 
+    /// Whether it is known to be this person's own. Where it was not written down who asked, a name is not enough: others have it, too.
+    #[must_use]
+    pub fn is_own_of(&self, person: &str) -> bool {
+        !self.by_person.is_empty() && self.by_person == person
+    }
+
     /// Whether this person may confirm it: not one who asked, under whatever name, and nobody of the same name.
     #[must_use]
     pub fn may_be_confirmed_by(&self, actor: &str, person: &str) -> bool {
@@ -335,7 +341,9 @@ mod tests {
         // A row of an earlier version knows names alone.
         assert!(it.is_by("Anna", "p1") && !it.is_by("Annika", "p1"));
         assert!(it.may_be_confirmed_by("Bo", "p2"));
+        assert!(!it.is_own_of("p1"), "another one is called Anna, too");
         it.by_person = "p1".to_owned();
+        assert!(it.is_own_of("p1") && !it.is_own_of("p2"));
         assert!(it.is_by("Annika", "p1") && !it.is_by("Anna", "p2"));
         for (name, person, may) in [
             ("Anna", "p1", false),

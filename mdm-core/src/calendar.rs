@@ -299,8 +299,8 @@ impl Calendar {
                 format!("has more than {MOST_BLACKOUTS}"),
             ));
         }
-        for blackout in &self.blackouts {
-            blackout.check()?;
+        for (at, blackout) in self.blackouts.iter().enumerate() {
+            blackout.check(&format!("calendar.blackouts[{at}]"))?;
         }
         Ok(())
     }

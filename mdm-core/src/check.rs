@@ -129,6 +129,14 @@ checks! {
     ReturnWay = "return.way",
 }
 
+impl Check {
+    /// Whether acceptances are bound to what it finds. What a process sees outside by itself comes and goes with that process, and says
+    /// nothing of the plan.
+    pub(crate) const fn binds(self) -> bool {
+        !matches!(self, Self::AppsManifest | Self::Endpoints | Self::TlsCert)
+    }
+}
+
 impl std::fmt::Display for Check {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

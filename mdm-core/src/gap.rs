@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::counted::{agree, counted};
 use crate::device::Device;
 use crate::error::Error;
 
@@ -56,7 +57,9 @@ impl GapLimits {
                     || name.len() > LONGEST
                     || name.chars().any(char::is_control)
                 {
-                    let problem = format!("must be by names of 1 to {LONGEST} bytes");
+                    let problem = format!(
+                        "must be by names of 1 to {LONGEST} bytes without control characters"
+                    );
                     return Err(Error::bad_input(part, problem));
                 }
                 if *most == 0 {
@@ -107,7 +110,9 @@ impl GapLimits {
             let most = self.most(group)?;
             let there = used.get(group).copied().unwrap_or_default();
             (there >= most).then(|| {
-                format!("{there} devices of the {group} are on their way, and {most} may be")
+                let (devices, are) = (counted(there, "device"), agree(there, "is", "are"));
+                let way = agree(there, "its", "their");
+                format!("{devices} of the {group} {are} on {way} way, and {most} may be")
             })
         })
     }
@@ -293,7 +298,7 @@ mod tests {
         let said = limits.against(&all, &BTreeMap::from([(sales, 1)])).unwrap();
         assert_eq!(
             said,
-            "1 devices of the group Sales are on their way, and 1 may be"
+            "1 device of the group Sales is on its way, and 1 may be"
         );
         limits.tags.insert(String::new(), 1);
         assert!(limits.check().is_err());

@@ -107,6 +107,9 @@ pub enum HandOffState {
         at: Timestamp,
         /// Who.
         by: String,
+        /// SHA-256 of the bundle of which some devices were taken by then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bundle: Option<String>,
     },
 }
 
@@ -153,8 +156,27 @@ impl HandOff {
     pub(crate) fn over(&self) -> Option<Timestamp> {
         match &self.state {
             HandOffState::Open | HandOffState::Importing { .. } => None,
-            HandOffState::Imported { at, .. } => Some(*at + LONGEST),
-            HandOffState::Closed { at, .. } => Some(*at),
+            HandOffState::Imported { at, .. }
+            | HandOffState::Closed {
+                at,
+                bundle: Some(_),
+                ..
+            } => Some(*at + LONGEST),
+            HandOffState::Closed {
+                at, bundle: None, ..
+            } => Some(*at),
+        }
+    }
+
+    /// SHA-256 of the bundle of which it has taken devices.
+    #[must_use]
+    pub fn bundle(&self) -> Option<&str> {
+        match &self.state {
+            HandOffState::Importing { bundle, .. } | HandOffState::Imported { bundle, .. } => {
+                Some(bundle)
+            }
+            HandOffState::Closed { bundle, .. } => bundle.as_deref(),
+            HandOffState::Open => None,
         }
     }
 
@@ -171,7 +193,7 @@ impl HandOff {
     pub fn begins_at(&self, bundle: &str, now: Timestamp) -> Result<u32, Error> {
         let refuse = |why: String| Err(Error::Precondition(why));
         match &self.state {
-            HandOffState::Closed { at, by } => {
+            HandOffState::Closed { at, by, .. } => {
                 refuse(format!("the job was closed by {by} at {at}"))
             }
             HandOffState::Imported { at, .. } => refuse(format!(

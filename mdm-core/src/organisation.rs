@@ -52,10 +52,13 @@ impl<'de> Deserialize<'de> for Der {
 /// # Errors
 /// [`Error::BadInput`] says what would be right.
 pub fn check_name(name: &str) -> Result<&str, Error> {
+    name_in("name", name)
+}
+
+/// The same for a name that stands in another field.
+pub(crate) fn name_in<'a>(field: &str, name: &'a str) -> Result<&'a str, Error> {
     let name = name.trim();
-    if name.is_empty() || name.len() > 200 || name.chars().any(char::is_control) {
-        return Err(Error::bad_input("name", "must be 1 to 200 characters"));
-    }
+    crate::line::check_filled(field, name, 200)?;
     Ok(name)
 }
 

@@ -227,6 +227,11 @@ impl EscrowVault {
         self.keys().clear();
     }
 
+    /// Forgets the open data keys of one organisation.
+    pub fn forget_organisation(&self, organisation: OrganisationId) {
+        self.keys().retain(|(of, _), _| *of != organisation);
+    }
+
     async fn wrapped(
         &self,
         organisation: OrganisationId,

@@ -1,9 +1,10 @@
-//! Users who log in at a Mac, tokens for services, and channels of the rarer kinds: Shared iPad and user enrolment.
+//! Users who log in at a Mac, tokens for services with the key pairs that sign them, and channels of the rarer kinds: Shared iPad and user enrolment.
 
 mod service_house;
 
 use std::sync::Arc;
 
+use mdm_core::ids::SecretId;
 use mdm_core::organisation::UserLogins;
 use mdm_core::secret::Secret;
 use mdm_core::service::{Answer, Enqueued, EnrolmentChange, NetworkChange, NewCommand};
@@ -347,4 +348,38 @@ async fn between_two_batches_under_one_condition_nobody_else_comes() {
         // What somebody else has set meanwhile was not seen, and stays.
         assert_eq!(now, if rival { 40 } else { 21 });
     }
+}
+
+#[tokio::test]
+async fn the_pair_that_a_token_may_have_been_made_for_stays_and_the_oldest_goes_where_there_are_many()
+ {
+    let house = House::new().await;
+    let org = house.org().await;
+    let (store, own) = (house.mdm.store(), org.organisation().id);
+    let is_destroyed = async |key: SecretId| {
+        let kept = store.secret(own, key).await.unwrap().unwrap();
+        kept.destroyed.is_some() && kept.sealed.0.is_empty()
+    };
+    // For which pair the token of this house was made nobody knows: the newest one stands for it.
+    let first = org.new_token_key().await.unwrap();
+    let refused = org.remove_token_key(&first.serial()).await.unwrap_err();
+    let why = "may have been made for it";
+    assert!(refused.to_string().contains(why), "{refused}");
+    let second = org.new_token_key().await.unwrap();
+    let refused = org.remove_token_key(&second.serial()).await.unwrap_err();
+    assert!(refused.to_string().contains(why), "{refused}");
+    assert!(!is_destroyed(first.key).await && !is_destroyed(second.key).await);
+    org.remove_token_key(&first.serial()).await.unwrap();
+    assert!(is_destroyed(first.key).await);
+    // Twenty are kept. With the next one the oldest goes, and its private key with it.
+    for _ in 0..19 {
+        org.new_token_key().await.unwrap();
+    }
+    assert!(!is_destroyed(second.key).await);
+    let newest = org.new_token_key().await.unwrap();
+    assert!(is_destroyed(second.key).await);
+    let kept = org.token_keys().await.unwrap();
+    assert_eq!(kept.len(), 20);
+    assert!(kept.iter().all(|pair| pair.key != second.key));
+    assert_eq!(kept.last().map(|pair| pair.key), Some(newest.key));
 }

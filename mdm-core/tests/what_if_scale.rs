@@ -14,7 +14,7 @@ use mdm_core::service::{Dates, Detail, Org, ProjectChange, Question};
 use mdm_core::store::Batch;
 use mdm_core::wave::Preset;
 use service_house::{House, START};
-use statements::{Counter, since_then};
+use statements::{Counter, all_told, since_then};
 
 const DAY: Duration = Duration::from_hours(24);
 /// Members of the wave: several pages of them.
@@ -61,8 +61,10 @@ async fn cost_with(house: &House, org: &Org, n: usize, only: &BTreeSet<String>) 
         runbooks: BTreeMap::from([(Platform::Ios, runbook)]),
         undated: false,
     };
+    all_told().await;
     since_then();
     org.look_at(&question, Detail::Problems).await.unwrap();
+    all_told().await;
     since_then()
 }
 

@@ -298,9 +298,11 @@ impl App {
         let workers = (overrides.drive == Drive::Free).then(|| {
             let walls = Walls::of_manifests(&config);
             let manifests = crate::manifests::keep_looking(mdm.clone(), walls, stop.clone());
+            let files = workers::forget_packages(mdm.clone(), packages, stop.clone());
             if !config.workers.enabled {
                 let tasks = workers::follow(&mdm, &config.workers, stop.clone());
                 tasks.spawn(manifests);
+                tasks.spawn(files);
                 return tasks;
             }
             let health = Arc::clone(&health);
@@ -308,6 +310,7 @@ impl App {
             let tasks = workers::start(&mdm, &config.workers, poke, health, stop.clone());
             tasks.spawn(looking);
             tasks.spawn(manifests);
+            tasks.spawn(files);
             tasks
         });
         let keeper = keeper.map(|keeper| tokio::spawn(keeper.keep(stop.clone())));

@@ -49,7 +49,9 @@ impl Carrier {
             let path = config.path(file);
             let name = || format!("webhooks.ca {}", path.display());
             let pem = std::fs::read(&path).with_context(name)?;
-            for certificate in openssl::x509::X509::stack_from_pem(&pem).with_context(name)? {
+            let found = openssl::x509::X509::stack_from_pem(&pem).with_context(name)?;
+            anyhow::ensure!(!found.is_empty(), "{}: holds no certificate", name());
+            for certificate in found {
                 tls.cert_store_mut().add_cert(certificate)?;
             }
         }

@@ -198,13 +198,6 @@ pub(crate) fn own_certificates(
 }
 
 /// A new file; one that is there is an error.
-#[cfg(feature = "world")]
-pub(crate) fn write(directory: &Path, name: &str, content: &[u8], mode: u32) -> anyhow::Result<()> {
-    let path = directory.join(name);
-    let mut file = create(&path, mode)?;
-    fill(&mut file, content).with_context(|| path.display().to_string())
-}
-
 fn create(path: &Path, mode: u32) -> anyhow::Result<File> {
     std::fs::OpenOptions::new()
         .write(true)

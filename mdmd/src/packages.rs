@@ -132,6 +132,19 @@ impl Packages {
         }
     }
 
+    /// Takes away every file of an organisation; one that has none is left alone. Answers whether there was anything.
+    pub(crate) fn remove_all(&self, of: OrganisationId) -> bool {
+        let folder = self.folder(of);
+        match std::fs::remove_dir_all(&folder) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => {
+                tracing::warn!(%error, path = %folder.display(), "packages could not be removed; it is tried again");
+                false
+            }
+        }
+    }
+
     /// Takes away what has lain about for long and is in no library: what a crash left of uploads and removals.
     pub(crate) fn sweep(&self, of: OrganisationId, kept: &BTreeSet<String>, now: SystemTime) {
         let Ok(entries) = std::fs::read_dir(self.folder(of)) else {
@@ -271,6 +284,26 @@ mod tests {
         let mut names: Vec<String> = names.collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn all_files_of_an_organisation_go_and_none_of_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let packages = packages(directory.path());
+        let other = OrganisationId(8);
+        for of in [OURS, other] {
+            let name = KeptFile::new_name().unwrap();
+            let mut incoming = packages.begin(of, &name).unwrap();
+            incoming.write(MAGIC).unwrap();
+            incoming.end(name).unwrap();
+        }
+        assert!(packages.remove_all(OURS));
+        assert!(!directory.path().join("packages/7").exists());
+        assert_eq!(
+            all_below(&directory.path().join("packages")).unwrap().len(),
+            1
+        );
+        assert!(!packages.remove_all(OURS));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use mdm_core::error::Error;
+use mdm_core::ids::OrganisationId;
 use mdm_core::service::Mdm;
 use mdm_core::store::StoreError;
 use tokio::sync::Notify;
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::WorkersConfig;
 use crate::http::Health;
+use crate::packages::Packages;
 
 /// Between two looks that found nothing, whatever the clock of the domain says.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -26,6 +28,10 @@ const RELEASES: u32 = 500;
 
 /// Between two writings of when devices spoke last: so much of it is lost with a process that is killed.
 const HEARD: Duration = Duration::from_secs(30);
+/// Between two looks for what this process has of organisations that were taken away.
+const PACKAGES: Duration = Duration::from_mins(10);
+/// Organisations that are read at a time.
+const PAGE: u32 = 200;
 
 /// Writes down when devices spoke last, now and then. Also where no worker runs: whoever hears a device notes it.
 pub(crate) async fn keep_heard(mdm: Mdm, stop: CancellationToken) {
@@ -38,6 +44,44 @@ pub(crate) async fn keep_heard(mdm: Mdm, stop: CancellationToken) {
         if let Err(error) = mdm.keep_heard().await {
             tracing::warn!(%error, "when devices spoke last could not be written down; it is tried again");
         }
+    }
+}
+
+/// Forgets what is kept in memory of organisations that were taken away, and takes away their files, once their keys are gone and
+/// nobody puts them back. In every process: one that does no work has its own memory too, and they may lie on its own disk.
+pub(crate) async fn forget_packages(mdm: Mdm, packages: Arc<Packages>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        if let Err(error) = forget_packages_now(&mdm, &packages).await {
+            tracing::warn!(%error, "whose packages are to be removed could not be read; it is tried again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(PACKAGES) => {}
+        }
+    }
+}
+
+async fn forget_packages_now(mdm: &Mdm, packages: &Arc<Packages>) -> Result<(), Error> {
+    let mut after = OrganisationId(0);
+    loop {
+        let page = mdm.removals(after, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = last.id;
+        for removal in &page {
+            mdm.forget_removed(removal);
+        }
+        let gone = page.iter().filter(|removal| removal.kept.is_none());
+        let gone: Vec<OrganisationId> = gone.map(|removal| removal.id).collect();
+        let packages = Arc::clone(packages);
+        let removing = tokio::task::spawn_blocking(move || {
+            for id in gone.into_iter().filter(|id| packages.remove_all(*id)) {
+                tracing::info!(organisation = %id, "the packages of an organisation that was taken away are removed");
+            }
+        });
+        // A panic of it was told where it happened; the next look tries again.
+        let _ = removing.await;
     }
 }
 

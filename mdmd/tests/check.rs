@@ -137,7 +137,7 @@ async fn a_fleet_is_looked_at_before_anything_is_asked_of_apple() {
     town.json(&project).await;
     let act: Vec<String> = with(&act).into_iter().filter(|a| a != "--json").collect();
     let plan = run(act.clone()).await;
-    let room = "capacity: 4 devices: past the project Berlin: more than 1 devices would be in a hold at once";
+    let room = "capacity: 4 devices: past the project Berlin: more than 1 device would be in a hold at once";
     assert!(plan.out.contains(room), "{}", plan.out);
     assert!(
         plan.out

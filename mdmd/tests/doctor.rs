@@ -82,6 +82,12 @@ async fn where_devices_get_their_identities_is_looked_at_whoever_issues_them() {
         "{seen:#}"
     );
     assert_eq!(seen["wrong"], 0, "{seen:#}");
+    // Its directory by itself is wrong: nobody gets an identity there.
+    let seen = probe(&format!("{all}/acme/directory")).await;
+    let row = &seen["endpoints"][0];
+    assert_eq!(row["state"], "wrong", "{seen:#}");
+    let problem = row["problem"].as_str().unwrap();
+    assert!(problem.starts_with("answers with 400"), "{problem}");
     // A code that nobody has is no organisation that answers, and it shows where identities come from.
     let seen = probe(&format!("https://localhost:{port}/mdm/aaaaaaaaaaaa")).await;
     let rows = seen["endpoints"].as_array().unwrap().iter();
@@ -246,6 +252,13 @@ async fn the_checklist_says_what_is_missing_and_how_to_mend_it() {
         assert_eq!(ended.exit, 3, "{url}: {}", ended.out);
         assert!(ended.out.contains(why), "{url}: {}", ended.out);
     }
+
+    let plain = town.file("plain.json", "{}");
+    let ended = town
+        .mdmd(&["doctor", "--probe", &door, "--anchors", &plain])
+        .await;
+    assert_eq!(ended.exit, 2, "{}", ended.out);
+    assert!(ended.err.contains("holds no certificate"), "{}", ended.err);
 
     for url in [
         "notaurl",
@@ -416,6 +429,18 @@ async fn a_stopped_directory_is_looked_at_and_stays_as_it_is() {
     // Its doors are shut, and it says so.
     for item in ["check-in", "enrolment", "SCEP"] {
         assert_eq!(state(&list, item), "missing", "{item}: {list:#}");
+    }
+    let doors = list["items"].as_array().unwrap().iter().filter(|item| {
+        let name = item["item"].as_str().unwrap();
+        name.contains(" at http") && item["state"] == "missing"
+    });
+    let fixes: Vec<&str> = doors.map(|door| door["fix"].as_str().unwrap()).collect();
+    assert!(fixes.len() >= 3, "{list:#}");
+    for fix in fixes {
+        assert!(
+            fix.contains("`mdmd serve`") && !fix.contains("proxy"),
+            "{fix}"
+        );
     }
     let (exit, said) = stopped(&data, &[]);
     assert_eq!(exit, 3);

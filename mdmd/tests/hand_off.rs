@@ -125,6 +125,12 @@ async fn a_hand_off_goes_from_a_file_of_the_original_to_the_what_if_and_the_vaul
         .await;
     assert_eq!(confirmed["signer"]["by"], "local administrator");
 
+    // A list that nobody sealed is told from a bundle.
+    let list = ["hand-off", "import", &number, &at("devices.csv")];
+    let ended = town.mdmd(&list).await;
+    assert_eq!(ended.exit, 2, "{}", ended.err);
+    assert!(ended.err.contains("this is no bundle"), "{}", ended.err);
+
     // A stranger is no device of the organisation: partly done.
     let mut arguments = import.to_vec();
     arguments.push("--json");

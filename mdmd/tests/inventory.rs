@@ -142,12 +142,20 @@ async fn three_views_are_pulled_listed_exported_and_contradict_when_they_must() 
     })
     .unwrap();
     assert_eq!(found.len(), serials.len());
-    assert_eq!(
-        town.mdmd(&["inventory", "export", "--out", export])
-            .await
-            .exit,
-        3
-    );
+    // What is there is left as it is, with what to do; a dash is no file.
+    let before = std::fs::read(export).unwrap();
+    for (out, exit, says) in [
+        (export, 3, "is there already, and is left as it is"),
+        ("-", 2, "goes there without --out"),
+    ] {
+        for words in [&["inventory", "export"][..], &["report", "requests"]] {
+            let ended = town.mdmd(&[words, &["--out", out]].concat()).await;
+            assert_eq!(ended.exit, exit, "{words:?} {out}: {}", ended.err);
+            assert!(ended.err.contains(says), "{words:?} {out}: {}", ended.err);
+        }
+    }
+    assert_eq!(std::fs::read(export).unwrap(), before);
+    assert!(!std::path::Path::new("-").exists());
     // Whoever stops reading an export changes nothing.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -137,7 +137,7 @@ async fn a_runbook_is_edited_used_and_drifts() {
         .await;
     town.ends("runbook|remove|copy", 3, "the project Usual has it")
         .await;
-    town.ends("project|set|Usual|--runbook|ios=standard", 0, "Usual")
+    town.ends("project|set|Usual|--runbook|ios=none", 0, "Usual")
         .await;
     town.ends("runbook|remove|copy", 0, "copy is removed").await;
 

@@ -189,6 +189,25 @@ async fn a_template_is_pinned_and_locked_where_it_was_pushed_and_drift_is_shown(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_template_keeps_times_free_with_a_calendar_of_its_own() {
+    let (town, _) = stage(&[]).await;
+    // They are part of a calendar, which is locked as a whole.
+    let free = "template|new|Calm|--blackout|2000-12-24T12:00/2000-12-27T06:00=closing";
+    town.ends(free, 2, "give --zone beside it").await;
+    let zoned = format!("{free}|--zone|Europe/Berlin");
+    town.ends(&zoned, 0, "revision 1").await;
+    let more = "template|edit|Calm|--blackout|2000-12-31=new year";
+    town.ends(more, 0, "revision 2").await;
+    let calm = town.json(&["template", "show", "Calm"]).await;
+    let calendar = &calm["content"]["calendar"];
+    assert_eq!(calendar["zone"], "Europe/Berlin", "{calm}");
+    assert_eq!(
+        calendar["blackouts"],
+        json!([{ "first": "2000-12-31", "last": "2000-12-31", "why": "new year" }])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_partner_plans_in_the_organisations_of_its_list_and_nowhere_else() {
     let (town, codes) = stage(&["Branch", "Stranger"]).await;
     let [own, branch, stranger] = [0, 1, 2].map(|n| codes[n].as_str());

@@ -115,7 +115,23 @@ async fn a_project_goes_from_its_plan_to_its_end() {
     let alone = "project|set|Berlin|--blackout|2000-12-24T12:00=holidays";
     ends(&town, alone, 2, "2026-12-24T18:00/2026-12-27T06:00").await;
     let turned = "project|set|Berlin|--blackout|2000-12-27T06:00/2000-12-24T12:00";
-    ends(&town, turned, 2, "calendar.blackouts").await;
+    ends(
+        &town,
+        turned,
+        2,
+        "calendar.blackouts[0]: keeps nothing free",
+    )
+    .await;
+    let empty = "project|set|Berlin|--blackout|2000-12-24T12:00/2000-12-24T12:00";
+    ends(&town, empty, 2, "from a time to the same time").await;
+    let second = "project|set|Berlin|--blackout|2000-12-24|--blackout|2000-12-26=a\u{1b}b";
+    ends(
+        &town,
+        second,
+        2,
+        "calendar.blackouts[1].why: must be without control characters",
+    )
+    .await;
     let times = "project|set|Berlin|--blackout|2000-12-24T12:00/2000-12-27T06:00=holidays";
     ends(&town, times, 0, "revision 3").await;
     ends(
@@ -212,6 +228,16 @@ async fn a_project_goes_from_its_plan_to_its_end() {
         "2 devices would be submitted, 0 stay behind",
     )
     .await;
+    // Off again: it was accepted, and the switch is what is to be mended.
+    ends(&town, "project|off|Berlin", 0, "is off").await;
+    ends(
+        &town,
+        "wave|submit|pilot|--confirm|pilot",
+        3,
+        "switch: Berlin is off: nothing is submitted (turn it on: `mdmd project on Berlin`)",
+    )
+    .await;
+    ends(&town, "project|on|Berlin", 0, "is on").await;
     let shown = ends(
         &town,
         "wave|submit|pilot",
@@ -275,7 +301,12 @@ async fn a_project_goes_from_its_plan_to_its_end() {
     let accept = format!("wave|accept|main|--digest|{}", digest(&kept));
     ends(&town, &accept, 3, "gate: pilot: 0 of 2").await;
     let submit = "wave|submit|main|--confirm|main";
-    ends(&town, submit, 3, "nobody has accepted this").await;
+    // Not to be accepted first: that would be refused.
+    let says = "nothing can be accepted before what stands against all of it is mended";
+    let refused = ends(&town, submit, 3, says).await;
+    for says in ["gate: pilot: 0 of 2", "mdmd wave gate"] {
+        assert!(refused.err.contains(says), "{says}: {}", refused.err);
+    }
     assert_eq!(changes(&town), 1);
 
     // More time for all of them; less only for a list of members.
@@ -317,13 +348,19 @@ async fn a_project_goes_from_its_plan_to_its_end() {
     ends(&town, needs, 0, "").await;
     let kept = ends(&town, "wave|whatif|main|--json", 3, "").await;
     let accept = format!("wave|accept|main|--digest|{}", digest(&kept));
-    ends(
+    let accepted = ends(
         &town,
         &accept,
         0,
         "0 devices would be submitted, 2 stay behind",
     )
     .await;
+    let out = &accepted.out;
+    let says = "there is nothing to submit: `mdmd wave whatif main`";
+    assert!(out.contains(says) && !out.contains("wave submit"), "{out}");
+    // A waiver of what nothing found is no word about what is there.
+    let idle = format!("{accept}|--waive|gate=it is known");
+    ends(&town, &idle, 2, "waivers.check: gate keeps nobody back").await;
     ends(&town, submit, 3, "nothing was sent, and nothing would be").await;
     let main = kept.json()["wave"].as_str().unwrap().to_owned();
     let path = format!("/api/v1/waves/{main}/submission");
@@ -378,6 +415,12 @@ async fn a_project_goes_from_its_plan_to_its_end() {
         "2 devices have not come to an end",
     )
     .await;
+    // What becomes of its members is read with the account, which stays as long as that is so.
+    let account = town.world.apple().api_account();
+    let give_up = format!("business|remove|--confirm|{}", account.client_id);
+    for says in ["the wave pilot is submitted", "mdmd wave cancel pilot"] {
+        ends(&town, &give_up, 3, says).await;
+    }
     let plan = ends(&town, "wave|cancel|pilot|--json", 3, "").await;
     ends(
         &town,
@@ -386,6 +429,23 @@ async fn a_project_goes_from_its_plan_to_its_end() {
         "proved     2",
     )
     .await;
+    // Once they are back, and the requests for that have ended, nothing needs it any more.
+    let words: Vec<&str> = give_up.split('|').collect();
+    let mut waited = 0;
+    loop {
+        let ended = town.mdmd(&words).await;
+        if ended.exit == 0 {
+            break;
+        }
+        assert!(
+            ended.err.contains("to Apple has not ended"),
+            "{}",
+            ended.err
+        );
+        waited += 1;
+        assert!(waited < 60, "{}", ended.err);
+        town.minutes(1).await;
+    }
     for serial in town.serials() {
         let at = town.world.apple().assigned_server(&serial);
         assert_ne!(

@@ -5,10 +5,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Day, TimeOfDay, Zone};
+use super::{Calendar, Day, TimeOfDay, Zone};
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::line;
 
+/// The most that are named in a sentence.
+const MOST_NAMED: usize = 5;
 /// The field of a calendar.
 const FIELD: &str = "calendar.blackouts";
 
@@ -38,7 +41,8 @@ impl FreeBound {
         read().map_err(|_| {
             Error::bad_input(
                 FIELD,
-                "must be days like 2026-12-24, or times of them like 2026-12-24T18:00, as clocks show it where the owner lives",
+                // Short enough for the API to pass it on.
+                "must be a day like 2026-12-24 or a time like 2026-12-24T18:00",
             )
         })
     }
@@ -95,24 +99,18 @@ pub struct Blackout {
 }
 
 impl Blackout {
-    /// Refuses one that keeps nothing free.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    /// Refuses one that keeps nothing free; `field` is its own place in a calendar.
+    pub(super) fn check(&self, field: &str) -> Result<(), Error> {
         let minute = |bound: FreeBound, of_day| bound.time.map_or(of_day, |time| time.0);
         let begins = (self.first.day, minute(self.first, 0));
         let ends = (self.last.day, minute(self.last, 24 * 60));
         if begins >= ends {
             return Err(Error::bad_input(
-                FIELD,
-                "the last day or time must not be before the first",
+                field,
+                "keeps nothing free: the last day must not be before the first, and a time at which it is over must come after its beginning",
             ));
         }
-        if self.why.len() > 200 || self.why.chars().any(char::is_control) {
-            return Err(Error::bad_input(
-                "calendar.blackouts.why",
-                "must be at most 200 characters",
-            ));
-        }
-        Ok(())
+        line::check(&format!("{field}.why"), &self.why, 200)
     }
 
     /// Whether a moment lies in it where clocks show the time of this zone. Times are read through changes of the clocks as deadlines
@@ -130,6 +128,11 @@ impl Blackout {
         begun && !over
     }
 
+    /// Whether anything of it may lie on one of these days.
+    fn meets(&self, first: Day, last: Day) -> bool {
+        self.first.day <= last && self.last.day >= first
+    }
+
     /// Whether anything of it may lie on a day, or on the midnight at its end.
     pub(super) fn is_near(&self, day: Day) -> bool {
         let first_is_near = self.first.day <= day.next().unwrap_or(day);
@@ -137,9 +140,38 @@ impl Blackout {
     }
 }
 
+impl fmt::Display for Blackout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.first, self.last)?;
+        match self.why.is_empty() {
+            true => Ok(()),
+            false => write!(f, " ({})", self.why),
+        }
+    }
+}
+
+impl Calendar {
+    /// What is kept free between two moments where clocks show the time of this zone, for a sentence that tells of too little time: nothing
+    /// where nothing is, and no more than a few of many.
+    pub(crate) fn kept_free(&self, zone: &Zone, first: Timestamp, last: Timestamp) -> String {
+        let (first, last) = (zone.local(first).day, zone.local(last).day);
+        let of_it = self.blackouts.iter().filter(|free| free.meets(first, last));
+        let mut named: Vec<String> = of_it.map(Blackout::to_string).collect();
+        if named.is_empty() {
+            return String::new();
+        }
+        let more = named.len().saturating_sub(MOST_NAMED);
+        named.truncate(MOST_NAMED);
+        let more = match more {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("; kept free of that time: {}{more}", named.join(", "))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::Calendar;
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -268,9 +300,27 @@ mod tests {
             ("2026-12-24", "2026-12-24T00:00"),
             ("2026-12-24T24:00", "2026-12-24"),
         ] {
-            assert!(of(first, last).check().is_err(), "{first} {last}");
+            let refused = of(first, last).check("blackouts[2]").unwrap_err();
+            let said = refused.to_string();
+            assert!(
+                said.starts_with("blackouts[2]: keeps nothing free"),
+                "{said}"
+            );
         }
-        of("2026-12-24T18:00", "2026-12-24").check().unwrap();
-        of("2026-12-24", "2026-12-24").check().unwrap();
+        let whole = of("2026-12-24", "2026-12-24");
+        of("2026-12-24T18:00", "2026-12-24").check("b").unwrap();
+        whole.check("b").unwrap();
+        // Of several, the one that is wrong is named.
+        let mut wrong = whole.clone();
+        wrong.why = "a\u{1b}".to_owned();
+        let calendar = Calendar {
+            blackouts: vec![whole.clone(), whole, wrong],
+            ..Calendar::default()
+        };
+        let said = calendar.check().unwrap_err().to_string();
+        assert!(
+            said.starts_with("calendar.blackouts[2].why: must be without control"),
+            "{said}"
+        );
     }
 }

@@ -444,7 +444,7 @@ pub fn check_set(name: &str, members: usize) -> Result<(), Error> {
     {
         return Err(Error::bad_input(
             "name",
-            "must be 1 to 100 characters without / and without space at its ends",
+            "must be 1 to 100 bytes without control characters and /, and without space at its ends",
         ));
     }
     if members > MOST_OF_A_SET {

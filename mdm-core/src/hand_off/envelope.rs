@@ -23,6 +23,11 @@ pub const LARGEST: usize = 32 * 1024 * 1024;
 /// The largest certificate or key that is read.
 const LARGEST_PEM: usize = 256 * 1024;
 
+/// The tag with which a DER sequence begins.
+const SEQUENCE: u8 = 0x30;
+/// What a bundle must be.
+const NOT_SIGNED: &str = "must be CMS SignedData over the envelope (`openssl cms -sign -nodetach -outform DER`), and whole";
+
 /// A certificate with its private key.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -260,6 +265,12 @@ pub fn open(bundle: &[u8], signer: &str, recipient: &KeyPair) -> Result<Secret, 
     {
         return wrong("must be DER: give OpenSSL `-outform DER`".to_owned());
     }
+    // Every DER that is CMS begins with a sequence: a list that nobody sealed is told from a bundle that was added to.
+    if bundle.len() <= LARGEST && bundle.first().is_some_and(|first| *first != SEQUENCE) {
+        return wrong(format!(
+            "{NOT_SIGNED}: this is no bundle. A list that is not sealed comes in with `mdmd inventory import`"
+        ));
+    }
     if bundle.len() <= LARGEST && end_of(bundle).is_some_and(|end| end < bundle.len()) {
         return wrong("has something behind its end, which nobody signed".to_owned());
     }
@@ -269,7 +280,7 @@ pub fn open(bundle: &[u8], signer: &str, recipient: &KeyPair) -> Result<Secret, 
             return wrong(format!("must be at most {limit} bytes"));
         }
         Err(SignatureError::Absent | SignatureError::NotSignedData) => {
-            return wrong("must be CMS SignedData over the envelope (`openssl cms -sign -nodetach -outform DER`), and whole".to_owned());
+            return wrong(NOT_SIGNED.to_owned());
         }
         Err(error) => return wrong(error.to_string()),
     };
@@ -326,6 +337,14 @@ mod tests {
         assert!(why(&bundle, &"0".repeat(64), &job).contains("another certificate"));
         assert!(why(&bundle[..bundle.len() - 9], &by, &job).contains("whole"));
         assert!(why(b"", &by, &job).contains("SignedData"));
+        // A list that nobody sealed is no bundle with something behind it.
+        for list in ["serial,os\nC02X,18.5\n", "{\"devices\":[]}", "[]"] {
+            let why = why(list.as_bytes(), &by, &job);
+            assert!(
+                why.contains("this is no bundle") && why.contains("inventory import"),
+                "{why}"
+            );
+        }
         assert!(why(b"-----BEGIN CMS-----", &by, &job).contains("DER"));
         // A changed byte in the envelope breaks the signature over it, whoever it is sealed to.
         let mut changed = bundle.clone();

@@ -208,7 +208,7 @@ impl Org {
     async fn refuse_approval(&self, id: ApprovalId, own_only: bool) -> Result<Approval, Error> {
         self.again_on_conflict(|| async {
             let mut approval = self.open_approval(id).await?;
-            if own_only && !approval.is_by(self.actor(), self.person()) {
+            if own_only && !approval.is_own_of(self.person()) {
                 return Err(Error::Refused(
                     "what somebody else has asked for is declined by who may confirm it: this takes the role approver",
                 ));
@@ -260,7 +260,7 @@ impl Org {
             let Some(last) = page.last() else { break };
             after = last.id;
             // Another reason is another question: whoever consents reads the one that was given.
-            let mine = |a: &Approval| a.is_by(self.actor(), self.person());
+            let mine = |a: &Approval| a.is_own_of(self.person());
             let same = |a: &&Approval| {
                 let asks = mine(a) && a.reason.as_deref() == reason;
                 a.is_open(now) && asks && a.wanted == wanted
@@ -436,7 +436,7 @@ impl Org {
         let found = self.store().approval(self.id(), id).await?;
         let mut approval = found.ok_or(Error::NotFound("approval"))?;
         let now = self.now();
-        let mine = approval.is_by(self.actor(), self.person());
+        let mine = approval.is_own_of(self.person());
         let by = approval
             .lets_see(&approval.by, serial, kind, now)
             .filter(|_| mine);

@@ -17,6 +17,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{JobId, SecretId, ServerId, TokenId};
 use crate::job::{Job, JobKind};
+use crate::line;
 use crate::organisation::{ApiCredential, Der, Organisation, TokenKey};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Batch, Noun};
@@ -53,13 +54,13 @@ impl Org {
     ) -> Result<NewApiToken, Error> {
         let name = name.trim();
         // Brackets are in the names of people who have signed in.
-        let forbidden = |c: char| c.is_control() || "<>".contains(c);
         if name.to_lowercase().starts_with(PARTNER) {
             let problem = "must not begin like that of a partner";
             return Err(Error::bad_input("name", problem));
         }
-        if name.is_empty() || name.len() > 100 || name.chars().any(forbidden) {
-            return Err(Error::bad_input("name", "must be 1 to 100 characters"));
+        line::check_filled("name", name, 100)?;
+        if name.contains(['<', '>']) {
+            return Err(Error::bad_input("name", "must be without < and >"));
         }
         let now = self.now();
         if expires.is_some_and(|end| end <= now) {
@@ -297,25 +298,31 @@ impl Org {
         }
     }
 
-    /// Drops the oldest key pair that no token of ours was made for.
+    /// Drops the oldest key pair that no token of ours was made for: nothing is opened with it any more, and its private key is
+    /// destroyed. Answers whose that was.
     async fn drop_oldest_key(
         &self,
         organisation: &mut Organisation,
         batch: &mut Batch,
-    ) -> Result<(), Error> {
+    ) -> Result<SecretId, Error> {
         let servers = self.store().servers(self.id()).await?;
-        let used = |key: &TokenKey| servers.iter().any(|s| s.token_key == Some(key.key));
+        let newest = organisation.token_keys.last().map(|key| key.key);
+        // Of a token that came in opened already nobody knows: the newest pair stands for it.
+        let unknown = servers.iter().any(|s| s.token_key.is_none());
+        let used = |key: &TokenKey| {
+            let may_be = unknown && newest == Some(key.key);
+            may_be || servers.iter().any(|s| s.token_key == Some(key.key))
+        };
         let Some(oldest) = organisation.token_keys.iter().position(|key| !used(key)) else {
             return Err(Error::Precondition(format!(
                 "{MOST_KEYS} key pairs are in use; no more are made"
             )));
         };
         let dropped = organisation.token_keys.remove(oldest);
-        if let Some(mut secret) = self.store().secret(self.id(), dropped.key).await? {
-            secret.replaced = Some(self.now());
-            batch.put(secret);
-        }
-        Ok(())
+        self.destroy_secret(batch, dropped.key).await?;
+        let detail = json!({ "certificate": dropped.described });
+        self.audit_into(batch, "token-key.removed", detail);
+        Ok(dropped.key)
     }
 
     /// Trusts a device CA beside Apple's for machine information: simulated devices.
@@ -392,32 +399,29 @@ impl Org {
             described: pair.describe(),
             created: now,
         };
-        self.again_on_conflict(|| async {
-            let mut organisation = self.fresh().await?;
-            let mut batch = Batch::new();
-            if organisation.token_keys.len() >= MOST_KEYS {
-                self.drop_oldest_key(&mut organisation, &mut batch).await?;
-            }
-            organisation.token_keys.push(made.clone());
-            batch.put(
-                self.seal(
-                    made.key,
-                    SecretKind::ServerTokenPrivateKey,
-                    None,
-                    &private,
-                    now,
-                )
-                .await?,
-            );
-            batch.put(organisation);
-            self.audit_into(
-                &mut batch,
-                "token-key.made",
-                json!({ "certificate": made.described }),
-            );
-            Ok(self.store().commit(batch).await?)
-        })
-        .await?;
+        let dropped = self
+            .again_on_conflict(|| async {
+                let mut organisation = self.fresh().await?;
+                let mut batch = Batch::new();
+                let mut dropped = None;
+                if organisation.token_keys.len() >= MOST_KEYS {
+                    let oldest = self.drop_oldest_key(&mut organisation, &mut batch);
+                    dropped = Some(oldest.await?);
+                }
+                organisation.token_keys.push(made.clone());
+                let kind = SecretKind::ServerTokenPrivateKey;
+                let sealed = self.seal(made.key, kind, None, &private, now);
+                batch.put(sealed.await?);
+                batch.put(organisation);
+                let detail = json!({ "certificate": made.described });
+                self.audit_into(&mut batch, "token-key.made", detail);
+                self.store().commit(batch).await?;
+                Ok(dropped)
+            })
+            .await?;
+        if let Some(dropped) = dropped {
+            self.forget_secret(dropped);
+        }
         Ok(made)
     }
 

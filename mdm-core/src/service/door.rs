@@ -12,7 +12,7 @@ use serde_json::json;
 pub(super) use self::sight::Sight;
 use super::account::Passage;
 use super::message::Message;
-use super::refusals::nobody;
+use super::refusals::{GONE, nobody};
 use super::scep::within_grace;
 use super::{Answer, Mdm, Org, Peer, TRIES};
 use crate::clock::Timestamp;
@@ -94,6 +94,13 @@ impl Mdm {
         chains.is_ok_and(|chains| chains.get(&key).is_some_and(|chain| !chain.revoked))
     }
 
+    /// What this process has last seen under a code.
+    pub(super) fn forget_code(&self, code: &OrganisationCode) {
+        if let Ok(mut all) = self.inner.organisations.lock() {
+            all.remove(code);
+        }
+    }
+
     fn keep(&self, organisation: &Arc<Organisation>) {
         if let Ok(mut all) = self.inner.organisations.lock() {
             if all.len() >= KEPT {
@@ -144,7 +151,11 @@ impl Org {
     /// The organisation as it is stored, if that is another version than ours.
     pub(super) async fn newer(&self) -> Result<Option<Self>, Error> {
         let stored = self.store().organisation(self.id()).await?;
-        let stored = stored.ok_or(Error::NotFound("organisation"))?;
+        let Some(stored) = stored else {
+            // It was taken away: whoever comes next does not find it.
+            self.mdm.forget_code(&self.organisation.code);
+            return Err(GONE);
+        };
         if stored.version == self.organisation.version {
             return Ok(None);
         }

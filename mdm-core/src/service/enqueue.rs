@@ -19,6 +19,8 @@ use crate::wire::command::CommandBody;
 
 /// Commands of one batch. Batches that wait at the same time share a transaction.
 const TOGETHER: usize = 512;
+/// How often parts of one call are handed over anew that came too late.
+const AGAIN: u32 = 3;
 /// The most channels of one call.
 const MOST: usize = 100_000;
 
@@ -289,7 +291,7 @@ impl Org {
         new: &NewCommand,
         now: Timestamp,
     ) -> Result<Vec<usize>, Error> {
-        let mut taken = Vec::new();
+        let (mut taken, mut again) = (Vec::new(), AGAIN);
         let mut parts = vec![rows];
         while let Some(part) = parts.pop() {
             let mut batch = Batch::new();
@@ -307,6 +309,11 @@ impl Org {
                         parts.extend([first, second]);
                     }
                 },
+                // Nothing of this part was written, and others may be there already: it is handed over anew.
+                Err(StoreError::Late) if again > 0 => {
+                    again -= 1;
+                    parts.push(part);
+                }
                 Err(error) => return Err(error.into()),
             }
         }

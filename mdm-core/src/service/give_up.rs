@@ -20,7 +20,7 @@ use crate::migration::{Event, Move, MoveState, Outcome, SetUp, SetUpPhase};
 use crate::store::Batch;
 
 /// A device that has said nothing for so long counts as silent: nobody gives up one that can be reached.
-const SILENT: Duration = Duration::from_hours(24);
+pub(super) const SILENT: Duration = Duration::from_hours(24);
 /// So long Apple has to show that a migration was called back, from when that was sent.
 const HOUR: Duration = Duration::from_hours(1);
 

@@ -93,8 +93,7 @@ impl Org {
         signer: Option<&str>,
         source: Option<HandOffId>,
     ) -> Result<HandOffView, Error> {
-        let from = crate::organisation::check_name(from)
-            .map_err(|_| Error::bad_input("from", "must be 1 to 200 characters"))?;
+        let from = crate::organisation::name_in("from", from)?;
         let now = self.now();
         if expires <= now || expires > now + LONGEST {
             return Err(Error::bad_input(
@@ -246,7 +245,12 @@ impl Org {
             }
             let mut batch = Batch::new();
             let by = self.actor().to_owned();
-            job.state = HandOffState::Closed { at: now, by };
+            let bundle = job.bundle().map(str::to_owned);
+            job.state = HandOffState::Closed {
+                at: now,
+                by,
+                bundle,
+            };
             self.destroy_secret(&mut batch, job.key).await?;
             self.audit_into(&mut batch, "hand-off.closed", json!({ "job": id }));
             batch.put(job.clone());

@@ -153,8 +153,7 @@ impl Org {
         signer: &str,
         until: Timestamp,
     ) -> Result<AgreedSource, Error> {
-        let name = crate::organisation::check_name(name)
-            .map_err(|_| Error::bad_input("name", "must be 1 to 200 characters"))?;
+        let name = crate::organisation::check_name(name)?;
         let signer = fingerprint(signer)?;
         let now = self.now();
         if until <= now || until > now + LONGEST {
@@ -434,7 +433,7 @@ impl Org {
         let now = self.now();
         let second = match &approval.state {
             ApprovalState::Confirmed { by, .. }
-                if approval.is_by(self.actor(), self.person()) && now < approval.over() =>
+                if approval.is_own_of(self.person()) && now < approval.over() =>
             {
                 by.clone()
             }

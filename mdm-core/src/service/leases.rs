@@ -11,6 +11,7 @@ use futures_util::future::{AbortHandle, abortable};
 
 use super::Mdm;
 use crate::clock::Timestamp;
+use crate::ids::OrganisationId;
 use crate::job::Job;
 use crate::store::{Claim, Lease, StoreError};
 
@@ -204,6 +205,16 @@ impl Leases {
             .filter(|(_, held)| matches!(held.work, Work::UnderWay(_)))
             .map(|(claim, _)| claim)
             .collect()
+    }
+
+    /// Stops what is under way for an organisation.
+    pub(super) fn stop_of(&self, organisation: OrganisationId) {
+        let mut inner = self.inner();
+        let (its, held): (BTreeMap<_, _>, _) = std::mem::take(&mut inner.held)
+            .into_iter()
+            .partition(|(claim, _)| claim.organisation == organisation);
+        inner.held = held;
+        stop_all(its.values());
     }
 
     /// Stops everything, and begins nothing any more.

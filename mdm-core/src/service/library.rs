@@ -201,9 +201,7 @@ impl Org {
         sent: Sent<'_>,
     ) -> Result<Put, Error> {
         let name = name.trim();
-        if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
-            return Err(Error::bad_input("name", "must be 1 to 100 characters"));
-        }
+        crate::line::check_filled("name", name, 100)?;
         self.again_on_conflict(|| async {
             let now = self.now();
             let mut batch = Batch::new();

@@ -18,6 +18,7 @@ use super::Org;
 use super::act::{ActDone, ActPlan};
 use super::ports::{ContentCredential, LocationReading};
 use crate::clock::Timestamp;
+use crate::counted::{agree, counted};
 use crate::device::Device;
 use crate::errand::{ErrandKind, ErrandMember};
 use crate::error::{Error, PortError};
@@ -125,6 +126,8 @@ impl Org {
             json!({ "location": row.name, "expires": row.token_expires, "displaced": reading.displaced }),
         );
         batch.put(row);
+        // Whoever takes the organisation away meanwhile looks again, or was faster: a claim that nobody could give up.
+        batch.put(self.fresh().await?);
         self.store().commit(batch).await?;
         if let Some(old) = replaced {
             self.forget_secret(old);
@@ -319,7 +322,9 @@ impl Org {
             let have = devices.values().filter(has).count();
             if have > 0 && !act.take_back {
                 warnings.push(format!(
-                    "{app}: {have} devices have a licence already, as last read"
+                    "{app}: {} {} a licence already, as last read",
+                    counted(have, "device"),
+                    agree(have, "has", "have")
                 ));
             }
             let wanted = u64::try_from(wanted.saturating_sub(have)).unwrap_or(u64::MAX);
@@ -329,21 +334,25 @@ impl Org {
                 ));
             } else if !act.take_back && !stock.unlimited && stock.available < wanted {
                 warnings.push(format!(
-                    "{app}: {} licences are left for {wanted} devices, as read {}",
-                    stock.available,
+                    "{app}: {} {} left for {}, as read {}",
+                    counted(stock.available, "licence"),
+                    agree(stock.available, "is", "are"),
+                    counted(wanted, "device"),
                     location
                         .stock_read
                         .map_or_else(|| "never".to_owned(), |at| at.to_string())
                 ));
             }
         }
-        let apps = act.apps.len();
+        let (devices, apps) = (counted(wanted, "device"), counted(act.apps.len(), "app"));
         let consequence = if act.take_back {
             format!(
-                "{wanted} devices lose their licences of {apps} apps: each app stops working within 30 days."
+                "{devices} {} of {apps}: each app stops working within 30 days.",
+                agree(wanted, "loses its licences", "lose their licences")
             )
         } else {
-            format!("{wanted} devices get licences of {apps} apps, as far as each lacks one.")
+            let get = agree(wanted, "gets", "get");
+            format!("{devices} {get} licences of {apps}, as far as each lacks one.")
         };
         let sent = self.licence_requests(act, &location, &findings);
         let requests = planned(act.take_back, sent).collect();

@@ -40,7 +40,10 @@ impl Org {
             && name.len() <= 255
             && !name.contains(|c: char| c.is_control() || c == ':' || c == '"');
         if !fits {
-            return Err(Error::bad_input("name", "must be a short name"));
+            return Err(Error::bad_input(
+                "name",
+                "must be a short name: 1 to 255 bytes without control characters, : and \"",
+            ));
         }
         if password.is_empty() {
             return Err(Error::bad_input("password", "must not be empty"));

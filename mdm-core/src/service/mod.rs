@@ -57,6 +57,7 @@ mod record;
 mod recovery_lock;
 mod refusals;
 mod release;
+mod removal;
 mod renewal;
 mod repeats;
 mod report;
@@ -232,6 +233,8 @@ struct Inner {
     unwoken: PutOff,
     /// When this process clears away what is over next; `None` until it has worked once.
     clear_at: Mutex<Option<Timestamp>>,
+    /// When this process looks next for organisations that were taken away.
+    erase_at: Mutex<Option<Timestamp>>,
     /// When the records are sealed next.
     seal_at: Mutex<Option<Timestamp>>,
     unreleased: PutOff,
@@ -327,6 +330,7 @@ impl Mdm {
                 stirred: AtomicBool::new(false),
                 unwoken: PutOff::default(),
                 clear_at: Mutex::default(),
+                erase_at: Mutex::default(),
                 seal_at: Mutex::default(),
                 unreleased: PutOff::default(),
                 set_back: set_back::SetBack::default(),

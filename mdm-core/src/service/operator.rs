@@ -26,6 +26,7 @@ use crate::migration::{
 };
 use crate::organisation::{Der, KeyedCertificate, Organisation, check_name};
 use crate::secret::{Secret, SecretKind};
+use crate::server_certificate::INSTALLATION;
 use crate::store::Batch;
 
 /// The end of an enrolment session that was closed: before anything ever happened.
@@ -184,16 +185,23 @@ impl Mdm {
     /// The token and its organisation, by the text that a person shows.
     ///
     /// # Errors
-    /// [`Error::Refused`] when it is unknown, revoked or expired.
+    /// [`Error::Refused`] when it is unknown, revoked or expired, or its organisation was taken away.
     pub async fn authenticate(&self, token: &str) -> Result<ApiToken, Error> {
+        const UNKNOWN: Error = Error::Refused("the token is unknown, revoked or expired");
         let hash = crate::identity::sha256_hex(token.as_bytes());
         let now = self.now();
-        self.inner
-            .store
+        let store = &self.inner.store;
+        let token = store
             .token_by_hash(&hash)
             .await?
             .filter(|t| t.revoked.is_none() && t.expires.is_none_or(|end| now < end))
-            .ok_or(Error::Refused("the token is unknown, revoked or expired"))
+            .ok_or(UNKNOWN)?;
+        let of = token.organisation;
+        if of != INSTALLATION && store.organisation(of).await?.is_none() {
+            // It was taken away, and its rows go.
+            return Err(UNKNOWN);
+        }
+        Ok(token)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::audit::{ApiToken, Role};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{OrganisationId, TokenId};
+use crate::line;
 use crate::secret::Secret;
 use crate::server_certificate::INSTALLATION;
 use crate::store::Batch;
@@ -33,9 +34,9 @@ impl Mdm {
         by: &str,
     ) -> Result<NewApiToken, Error> {
         let name = name.trim();
-        let forbidden = |c: char| c.is_control() || "<>".contains(c);
-        if name.is_empty() || name.len() > 80 || name.chars().any(forbidden) {
-            return Err(Error::bad_input("name", "must be 1 to 80 characters"));
+        line::check_filled("name", name, 80)?;
+        if name.contains(['<', '>']) {
+            return Err(Error::bad_input("name", "must be without < and >"));
         }
         if organisations.is_empty() || organisations.len() > MOST {
             return Err(Error::bad_input("organisations", "must be 1 to 1000"));

@@ -10,6 +10,7 @@ use crate::audit::Role;
 use crate::error::Error;
 use crate::identity::sha256_hex;
 use crate::ids::PersonSessionId;
+use crate::line;
 use crate::organisation::Organisation;
 use crate::person::{Granted, OwnRole, Person, PersonSession, Purpose, SessionUse, SignIn};
 use crate::secret::{Secret, same};
@@ -327,12 +328,7 @@ impl Org {
 /// Under which name somebody's own role is kept: an account in lower case, a subject as it is.
 fn key_of(who: &str) -> Result<String, Error> {
     let who = who.trim();
-    if who.is_empty() || who.len() > 255 || who.contains(char::is_control) {
-        return Err(Error::bad_input(
-            "account",
-            "must be an account or a subject of the provider, of at most 255 bytes",
-        ));
-    }
+    line::check_filled("account", who, 255)?;
     Ok(match who.contains('@') {
         true => who.to_lowercase(),
         false => who.to_owned(),
@@ -396,7 +392,11 @@ impl Mdm {
         let session = found
             .filter(|s| s.used_for == used_for && same(&s.token_hash, &hash))
             .ok_or(UNKNOWN)?;
-        let org = self.organisation_by_id(session.organisation).await?;
+        let org = match self.organisation_by_id(session.organisation).await {
+            // It was taken away, and its rows go.
+            Err(Error::NotFound(_)) => return Err(UNKNOWN),
+            other => other?,
+        };
         let setting = org.organisation().sign_in.as_ref();
         if !session.holds(setting, now) {
             return Err(UNKNOWN);

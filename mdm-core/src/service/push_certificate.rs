@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::identity::push_topic;
 use crate::ids::SecretId;
+use crate::line;
 use crate::organisation::{Der, KeyedCertificate, PushCertificate, PushRequest};
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
@@ -33,9 +34,7 @@ impl Org {
     ) -> Result<PushRequest, Error> {
         for (field, text) in [("name", Some(common_name)), ("email", email)] {
             let Some(text) = text else { continue };
-            if text.trim().is_empty() || text.len() > 64 || text.chars().any(char::is_control) {
-                return Err(Error::bad_input(field, "must be 1 to 64 characters"));
-            }
+            line::check_filled(field, text, 64)?;
             // An address stands in a request as an IA5String.
             if field == "email" && !text.is_ascii() {
                 return Err(Error::bad_input(field, "must be of ASCII characters"));

@@ -96,6 +96,8 @@ impl Mdm {
             };
             match asks.await {
                 Ok(did) => asked += usize::from(did),
+                // It was taken away, and its record goes.
+                Err(Error::NotFound("organisation")) => {}
                 Err(error) => {
                     tracing::warn!(organisation = %after, %error, "the record could not be sealed; it is tried again");
                 }

@@ -13,6 +13,14 @@ pub(super) fn nobody() -> Error {
     Error::bad_input("identity", NO_IDENTITY)
 }
 
+/// What somebody is told whose organisation was taken away: as if it had never been.
+pub(super) const GONE: Error = Error::NotFound("organisation");
+
+/// There is no record any more in which a refusal could stand.
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::NotFound("organisation"))
+}
+
 /// Whose a failed handshake is where several organisations could be meant: the installation's.
 const NOBODY: OrganisationId = OrganisationId(0);
 
@@ -67,6 +75,7 @@ impl Org {
     ) -> Result<T, Error> {
         if let Err(error) = &result
             && error.is_callers_fault()
+            && !is_gone(error)
         {
             self.record_refusal(door, address, &error.to_string(), serial)
                 .await;
@@ -83,7 +92,9 @@ impl Org {
         result: Result<T, Error>,
     ) -> Result<T, Error> {
         let serial = match (&result, proved) {
-            (Err(error), Some(sha256)) if error.is_callers_fault() => self.serial_of(sha256).await,
+            (Err(error), Some(sha256)) if error.is_callers_fault() && !is_gone(error) => {
+                self.serial_of(sha256).await
+            }
             _ => None,
         };
         self.note_refusal(door, &peer.address, serial.as_ref(), result)

@@ -56,6 +56,10 @@ impl Mdm {
                     put_off.succeeded(row.organisation, row.id.0);
                     done += 1;
                 }
+                // Its organisation was taken away, and it goes.
+                Err(Error::NotFound("organisation")) => {
+                    put_off.failed(row.organisation, row.id.0, now)
+                }
                 Err(error) => {
                     put_off.failed(row.organisation, row.id.0, now);
                     tracing::error!(organisation = %row.organisation, certificate = %row.id, %error, "an identity could not be renewed");

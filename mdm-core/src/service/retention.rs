@@ -58,21 +58,30 @@ impl Mdm {
         Ok(usize::try_from(gone).unwrap_or(usize::MAX))
     }
 
-    /// A piece of the clearing in every organisation.
+    /// A piece of the clearing in every organisation. One in which it fails keeps no other from it, and is told at the end.
     async fn in_all(&self, now: Timestamp, piece: Piece) -> Result<u64, Error> {
-        let (mut after, mut gone) = (OrganisationId(0), 0);
+        let (mut after, mut gone, mut failed) = (OrganisationId(0), 0, None);
         loop {
             let page = self.inner.store.organisations(after, PAGE).await?;
             let Some(last) = page.last() else {
-                return Ok(gone);
+                return failed.map_or(Ok(gone), Err);
             };
             after = last.id;
             for organisation in page {
                 let org = self.handle(organisation);
-                gone += match piece {
-                    Piece::Over => org.clear_over(now).await?,
-                    Piece::Walked => org.clear_walked(now).await?,
+                let cleared = match piece {
+                    Piece::Over => org.clear_over(now).await,
+                    Piece::Walked => org.clear_walked(now).await,
                 };
+                match cleared {
+                    Ok(rows) => gone += rows,
+                    // Not of this organisation alone: the store is away.
+                    Err(error) if error.retry_after().is_some() => return Err(error),
+                    Err(error) if failed.is_none() => failed = Some(error),
+                    Err(error) => {
+                        tracing::warn!(organisation = %org.id(), %error, "nor can this organisation be cleared away");
+                    }
+                }
             }
         }
     }

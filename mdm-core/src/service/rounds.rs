@@ -80,6 +80,8 @@ impl Mdm {
                     Ok(org) => {
                         entry.insert(org);
                     }
+                    // It was taken away, and they go with it.
+                    Err(Error::NotFound("organisation")) => {}
                     // Its jobs keep their lease and are claimed again; the others' go on.
                     Err(error) => {
                         tracing::error!(organisation = %job.organisation, %error, "an organisation cannot be loaded");
@@ -100,6 +102,7 @@ impl Mdm {
         done += self.wake(limit).await?;
         done += self.renew_identities().await?;
         done += self.clear_away().await?;
+        done += self.erase_removed().await?;
         done += self.seal_records().await?;
         Ok(done)
     }

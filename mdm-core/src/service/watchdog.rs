@@ -48,6 +48,8 @@ impl Mdm {
                 }
                 // Somebody else moved it on: the next round looks again.
                 Err(error) if error.is_conflict() => {}
+                // Its organisation was taken away, and it goes.
+                Err(Error::NotFound("organisation")) => put_off.failed(organisation, id.0, now),
                 Err(error) => {
                     put_off.failed(organisation, id.0, now);
                     tracing::error!(set_up = %id, %error, "the watchdog cannot release a hold")

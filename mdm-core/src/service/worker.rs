@@ -56,6 +56,8 @@ impl Mdm {
                 put_off.succeeded(organisation, id);
                 woken.fetch_add(1, Ordering::Relaxed);
             }
+            // Its organisation was taken away, and it goes.
+            Err(Error::NotFound("organisation")) => put_off.failed(organisation, id, now),
             Err(error) => {
                 put_off.failed(organisation, id, now);
                 tracing::error!(%organisation, id, %error, what, "could not be woken");

@@ -9,8 +9,8 @@ use super::{
     AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, Claim, CommandStore,
     CommandsWaiting, CommitFigures, DeclarationStore, DeviceStore, EnrollmentStore, History,
     HistoryStore, HookStore, JobStore, JobTimes, Lease, LibraryStore, MoveStore, OrganisationStore,
-    OriginalStore, PersonStore, RepeatStore, Replication, SecretStore, ServerCertificateStore,
-    SetUpStore, Store, StoreError, UnreadableRow, WaveStore,
+    OriginalStore, PersonStore, RemovalStore, RepeatStore, Replication, SecretStore,
+    ServerCertificateStore, SetUpStore, Store, StoreError, UnreadableRow, WaveStore,
 };
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::approval::{Alone, Approval};
@@ -45,6 +45,7 @@ use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
 use crate::project::{AcceptedPart, Project, WhatIfRun};
 use crate::queue::Command;
+use crate::removal::Removal;
 use crate::repeat::Repeat;
 use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
@@ -527,6 +528,27 @@ macro_rules! hand_on_reads {
             }
         }
         #[async_trait]
+        impl<$($g)+> RemovalStore for $ty {
+            async fn removal(&self, id: OrganisationId) -> Result<Option<Removal>, StoreError> {
+                ($inner)(self).removal(id).await
+            }
+            async fn removals(&self, after: OrganisationId, limit: u32) -> Result<Vec<Removal>, StoreError> {
+                ($inner)(self).removals(after, limit).await
+            }
+            async fn begin_removal(&self, removal: &Removal) -> Result<(), StoreError> {
+                ($inner)(self).begin_removal(removal).await
+            }
+            async fn undo_removal(&self, removal: &Removal) -> Result<(), StoreError> {
+                ($inner)(self).undo_removal(removal).await
+            }
+            async fn keep_removal(&self, removal: &Removal) -> Result<Removal, StoreError> {
+                ($inner)(self).keep_removal(removal).await
+            }
+            async fn erase(&self, removal: &Removal, limit: u32) -> Result<Removal, StoreError> {
+                ($inner)(self).erase(removal, limit).await
+            }
+        }
+        #[async_trait]
         impl<$($g)+> HistoryStore for $ty {
             fn connections_made(&self) -> u64 {
                 ($inner)(self).connections_made()
@@ -571,7 +593,7 @@ macro_rules! hand_on_reads {
 hand_on_reads!([T: Store + ?Sized] Arc<T>, <Self as Deref>::deref);
 hand_on_reads!([T: Store] super::riding::RidingStore<T>, Self::inner);
 #[cfg(feature = "testing")]
-hand_on_reads!([T: Store] super::testing::FailingStore<T>, Self::inner);
+hand_on_reads!([T: Store] super::testing::FailingStore<T>, Self::read);
 
 #[async_trait]
 impl<T: Store + ?Sized> Store for Arc<T> {

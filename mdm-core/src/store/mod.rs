@@ -14,6 +14,8 @@ mod channel;
 pub mod contract;
 mod delegate;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod erasing;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod group_commit;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod kept;
@@ -52,8 +54,8 @@ pub use sqlite::SqliteStore;
 pub use traits::{
     AcmeStore, AppleStore, AuditStore, CommandStore, CommandsWaiting, CommitFigures,
     DeclarationStore, DeviceStore, EnrollmentStore, History, HistoryStore, HookStore, JobStore,
-    JobTimes, LibraryStore, MoveStore, OrganisationStore, OriginalStore, PersonStore, RepeatStore,
-    Replication, SecretStore, ServerCertificateStore, SetUpStore, Store, WaveStore,
+    JobTimes, LibraryStore, MoveStore, OrganisationStore, OriginalStore, PersonStore, RemovalStore,
+    RepeatStore, Replication, SecretStore, ServerCertificateStore, SetUpStore, Store, WaveStore,
 };
 pub use unreadable::{UnreadableRow, with_the_rest};
 

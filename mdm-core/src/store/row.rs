@@ -36,6 +36,7 @@ use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
 use crate::project::{AcceptedPart, Project, WhatIfRun};
 use crate::queue::Command;
+use crate::removal::Removal;
 use crate::repeat::Repeat;
 use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
@@ -318,6 +319,7 @@ stored! {
         Cell::Int(Some(it.hook.0)),
         moment(it.over),
     ];
+    Removal in Removals versioned: |_it| vec![];
     Inventory in Inventories versioned: |_it| vec![];
     Job in Jobs unversioned: |it| vec![moment(Some(it.due)), Cell::Int(Some(0)), moment(Some(it.due))];
     AuditEntry in Audit unversioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];

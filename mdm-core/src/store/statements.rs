@@ -2,7 +2,7 @@
 //! that it does not watch over; so whoever writes one writes it as the others are.
 
 /// The sources that both databases share.
-pub(super) const ALIKE: [&str; 18] = [
+pub(super) const ALIKE: [&str; 19] = [
     include_str!("alike/acme.rs"),
     include_str!("alike/apple.rs"),
     include_str!("alike/audit.rs"),
@@ -16,6 +16,7 @@ pub(super) const ALIKE: [&str; 18] = [
     include_str!("alike/organisations.rs"),
     include_str!("alike/originals.rs"),
     include_str!("alike/people.rs"),
+    include_str!("alike/removals.rs"),
     include_str!("alike/repeats.rs"),
     include_str!("alike/secrets.rs"),
     include_str!("alike/server_certificates.rs"),

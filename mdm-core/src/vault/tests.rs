@@ -159,3 +159,29 @@ async fn the_master_key_can_be_changed_and_is_asked_once() {
         Ok(secret)
     );
 }
+
+#[tokio::test]
+async fn the_keys_of_one_organisation_are_forgotten_and_no_others() {
+    let master = |byte| MasterKey::new(Secret::new([byte; 32])).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let vault = EscrowVault::new(Two {
+        old: master(1),
+        new: master(2),
+        asked: Arc::clone(&asked),
+    });
+    let secret = Secret::from_text("ABCD");
+    let mut rows = Vec::new();
+    for of in [ORG, OrganisationId(2)] {
+        let key = vault.new_data_key(of).await.unwrap();
+        let sealed = vault.seal(of, &key, KIND, DEVICE, &secret).await.unwrap();
+        rows.push((of, key, sealed));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    vault.forget_organisation(ORG);
+    for (n, asked_then) in [(1, 2), (0, 3), (0, 3)] {
+        let (of, key, sealed) = &rows[n];
+        let opened = vault.open(*of, key, KIND, DEVICE, sealed).await;
+        assert_eq!(opened.as_ref(), Ok(&secret));
+        assert_eq!(asked.load(Ordering::Relaxed), asked_then, "{of}");
+    }
+}

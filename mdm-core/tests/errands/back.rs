@@ -187,7 +187,7 @@ async fn each_device_has_the_way_back_that_its_place_leaves_it() {
         shown.requests
     );
     assert!(
-        shown.consequence.contains("1 devices leave us"),
+        shown.consequence.contains("1 device leaves us"),
         "{}",
         shown.consequence
     );

@@ -178,7 +178,11 @@ async fn an_extension_leaves_who_was_not_asked_yet_the_notice_that_is_owed() {
     let plan = org.plan_act(&near).await.unwrap();
     assert_eq!((plan.members, plan.blocked), (2, 1));
     assert!(plan.findings.contains_key(&stage.serials[1]));
-    let said = |warnings: &[String]| warnings.iter().any(|w| w.starts_with("notice: 1 users"));
+    let said = |warnings: &[String]| {
+        warnings
+            .iter()
+            .any(|w| w.starts_with("notice: 1 user, who was asked before, gets less"))
+    };
     assert!(said(&plan.warnings), "{:?}", plan.warnings);
 
     let later = act(25);

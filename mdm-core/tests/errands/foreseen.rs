@@ -4,14 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mdm_core::check::{Check, CheckResult};
+use mdm_core::error::Error;
 use mdm_core::ids::{Serial, WaveId};
 use mdm_core::licences::TakenOver;
 use mdm_core::original::Said;
+use mdm_core::removal::Removal;
 use mdm_core::secret::Secret;
 use mdm_core::service::Org;
+use mdm_core::store::StoreError;
 use mdm_core::wave::Waiver;
 
-use crate::apple::{DAY, Library, MINUTE};
+use crate::apple::{DAY, Library, MINUTE, START};
 use crate::licences::{APP, HOUR, at_apple, holders, stage};
 use crate::stage::Stage;
 
@@ -61,6 +64,37 @@ async fn licences_of_a_location_that_was_taken_over_last_thirty_days_from_then()
     // A token that is renewed displaces nobody, and forgets nothing.
     org.import_content_token(&token, true).await.unwrap();
     assert_eq!(dated(60).await, [warn, warn]);
+}
+
+#[tokio::test]
+async fn a_location_is_kept_for_no_organisation_that_was_taken_away_while_apple_answered() {
+    let stage = stage(1).await;
+    stage
+        .apple
+        .inside()
+        .libraries
+        .insert("one".to_owned(), Library::default());
+    let other = stage.mdm.create_organisation("Other", Vec::new()).await;
+    other.unwrap();
+    let (org, token) = (stage.org().await, Secret::from_text("one"));
+    let id = org.organisation().id;
+    // Whoever looked before the location came is not believed after it.
+    let seen = Removal::new(org.organisation().clone(), ("Anna", "sold"), 0, START);
+    org.import_content_token(&token, false).await.unwrap();
+    let begun = stage.mdm.store().begin_removal(&seen).await;
+    assert!(matches!(begun, Err(StoreError::Conflict)), "{begun:?}");
+    // And what comes after it was taken away is not kept.
+    let now = stage.org().await.organisation().clone();
+    let removal = Removal::new(now, ("Anna", "sold"), 0, START);
+    stage.mdm.store().begin_removal(&removal).await.unwrap();
+    let before = stage.mdm.store().locations(id).await.unwrap();
+    let late = org.import_content_token(&token, false).await;
+    assert!(
+        matches!(late, Err(Error::NotFound("organisation"))),
+        "{late:?}"
+    );
+    let after = stage.mdm.store().locations(id).await.unwrap();
+    assert_eq!(after, before);
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ use mdm_core::ids::Serial;
 use mdm_core::migration::{MoveState, Outcome};
 use mdm_core::secret::Secret;
 use mdm_core::service::{Act, MigrationAct};
+use mdm_core::store::{Batch, Store as _, WaveStore as _};
 use stage::Stage;
 
 fn scheduled(states: &[MoveState]) -> bool {
@@ -132,6 +133,40 @@ async fn a_cancellation_waits_for_a_schedule_that_may_still_take_effect() {
         }
         assert_eq!(stage.apple.asked(), 2, "one schedule, one cancellation");
     }
+}
+
+#[tokio::test]
+async fn an_account_goes_once_everybody_of_a_wave_was_called_back() {
+    let stage = Stage::new(2, MINUTE, &[]).await;
+    let wave = stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 20).await;
+    let (org, store) = (stage.org().await, &stage.store);
+    let row = async || store.wave(stage.organisation, wave).await.unwrap().unwrap();
+    let submitted = row().await.state;
+    let refused = org.remove_api_account("BUSINESSAPI.x").await.unwrap_err();
+    let refused = refused.to_string();
+    for says in [
+        "the wave one is submitted",
+        "not come to an end (2)",
+        "mdmd wave cancel one",
+    ] {
+        assert!(refused.contains(says), "{says}: {refused}");
+    }
+    stage.cancel(&stage.serials).await;
+    stage.pass(MINUTE * 60).await;
+    for state in stage.states(wave).await {
+        assert_eq!(state, MoveState::Ended(Outcome::Cancelled));
+    }
+    assert!(stage.errands().await.iter().all(|errand| errand.is_ended()));
+    // As it stands until it is looked at the next time.
+    let mut over = row().await;
+    over.state = submitted;
+    let mut batch = Batch::new();
+    batch.put(over);
+    store.commit(batch).await.unwrap();
+    assert!(row().await.is_submitted());
+    org.remove_api_account("BUSINESSAPI.x").await.unwrap();
+    assert_eq!(stage.org().await.organisation().api, None);
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ async fn a_plan_says_whether_its_requests_leave_in_time() {
     };
     let (one, three) = (plan(1).await, plan(3).await);
     assert_eq!(one.check, Check::PostBudget);
-    assert!(one.fact.starts_with("1 requests at "), "{}", one.fact);
+    assert!(one.fact.starts_with("1 request at "), "{}", one.fact);
     assert!(three.fact.starts_with("3 requests at "), "{}", three.fact);
 }
 

@@ -8,13 +8,15 @@ use mdm_core::device::Platform;
 use mdm_core::ids::WaveId;
 use mdm_core::library::Audience;
 use mdm_core::migration::{PinnedRunbook, Variant};
+use mdm_core::original::DeviceOwner;
 use mdm_core::secret::Secret;
 use mdm_core::service::{Detail, IdentitySettings, Member, Org, Question};
 use serde_json::json;
 
 use super::declared::{Gear, notices, put, quiet, set};
+use super::service_house::fleet::{serial, serials};
 use super::service_house::{Gadget, House, START};
-use super::{DAY, days, old_fleet, on_postgres, owned, project, says, serial, serials, wave};
+use super::{DAY, days, on_postgres, owned, project, says, wave};
 
 const TEST: &str = "com.apple.configuration.management.test";
 
@@ -149,7 +151,15 @@ async fn gap_of(org: &Org, wave: WaveId) -> Option<(CheckResult, String)> {
 
 #[tokio::test]
 async fn a_limit_counts_the_group_in_every_wave_and_list_of_the_organisation() {
-    let (house, org) = old_fleet(8).await;
+    let house = House::new().await;
+    // Of each of them enough is told for nothing to stand against it: who stays behind would take no place.
+    let org = house
+        .fleet(8, |_, _, said| {
+            let mut owner = DeviceOwner::default();
+            owner.groups.insert("Shop".to_owned());
+            said.owner = Some(owner);
+        })
+        .await;
     let one = project(&org, &house, "Berlin", Some(2)).await;
     let two = project(&org, &house, "Bern", None).await;
     let berlin = wave(&org, one, "berlin", &serials(0..2), days(1, 5)).await;
@@ -173,6 +183,7 @@ async fn a_limit_counts_the_group_in_every_wave_and_list_of_the_organisation() {
     }
 
     // A list that is part of no project obeys the limit; on other days there is room.
+    let runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
     let question = |from: u32, until: u32, range| {
         let dates = days(from, until);
         Question {
@@ -180,7 +191,7 @@ async fn a_limit_counts_the_group_in_every_wave_and_list_of_the_organisation() {
             destination: house.server,
             deadline: dates.deadline.unwrap(),
             available_from: dates.available_from.unwrap(),
-            runbooks: BTreeMap::new(),
+            runbooks: BTreeMap::from([(Platform::Ios, runbook.clone())]),
             undated: false,
         }
     };
@@ -203,8 +214,7 @@ async fn a_limit_counts_the_group_in_every_wave_and_list_of_the_organisation() {
     let found = asked(question(60, 63, 4..7)).await;
     assert_eq!(found.result, CheckResult::Block, "{}", found.fact);
     // Once it is planned, it counts for whoever comes after it.
-    let runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
-    let runbooks = BTreeMap::from([(Platform::Ios, runbook)]);
+    let runbooks = BTreeMap::from([(Platform::Ios, runbook.clone())]);
     let member = |n| Member {
         serial: serial(n),
         deadline: days(60, 63).deadline.unwrap(),

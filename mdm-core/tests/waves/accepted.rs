@@ -91,6 +91,17 @@ async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
         org.accept(pilot, &second.digest, &[stranger], "").await,
         "is no planned member",
     );
+    // What found nothing that keeps anybody back is not what somebody has read there: of none, and of the one who is named.
+    let another = Waiver {
+        serials: serials(3..4).into_iter().collect(),
+        ..no(Check::OsMinimum)
+    };
+    for idle in [no(Check::Gate), no(Check::Capacity), another] {
+        says(
+            org.accept(pilot, &second.digest, &[idle], "").await,
+            "there is nothing to waive",
+        );
+    }
     let silent = Waiver {
         reason: " ".to_owned(),
         ..no(Check::OsMinimum)

@@ -122,3 +122,61 @@ async fn who_stays_behind_takes_no_place_of_its_group_in_the_plans_of_others() {
     assert!(matches!(staying, MoveState::Blocked { .. }), "{staying:?}");
     assert!(asked_from().await < START + 20 * DAY);
 }
+
+#[tokio::test]
+async fn who_stays_behind_takes_no_place_of_its_group_in_its_own_wave_and_who_is_waived_does() {
+    let house = House::new().await;
+    let (org, id, pilot) = pilot(&house, 3, 3, [10, 20]).await;
+    let limit = async |most| {
+        let mut gap = GapLimits::default();
+        gap.tags.insert("even".to_owned(), most);
+        let change = ProjectChange {
+            gap: Some(gap),
+            ..ProjectChange::default()
+        };
+        org.change_project(id, &change).await.unwrap();
+    };
+    let against = async || -> Vec<String> {
+        let all = org.what_if(pilot).await.unwrap().against_all;
+        all.into_iter().filter(|a| a.starts_with("gap:")).collect()
+    };
+    limit(1).await;
+    let said = against().await;
+    assert!(
+        said[0].contains("2 devices of the tag even") && said[0].contains("1 may be"),
+        "{said:?}"
+    );
+    house.clock.advance(Duration::from_secs(1));
+    let mut old = Said::nothing(serial(0));
+    old.system = Some("18.5".to_owned());
+    let now = house.mdm.now();
+    let taken = org.import_originals("Old MDM", now, vec![old]).await;
+    assert_eq!(taken.unwrap().changed, 1);
+    assert_eq!(against().await, [""; 0], "one of them goes");
+
+    // A waiver lets both go.
+    let waiver = Waiver {
+        check: Check::OsMinimum,
+        serials: BTreeSet::from([serial(0)]),
+        reason: "it is updated on the way".to_owned(),
+    };
+    let seen = org.run_what_if(pilot).await.unwrap();
+    says(
+        org.accept(pilot, &seen.digest, std::slice::from_ref(&waiver), "")
+            .await,
+        "waivers let go between offer and end at once: 2 devices of the tag even",
+    );
+    limit(2).await;
+    let seen = org.run_what_if(pilot).await.unwrap();
+    org.accept(pilot, &seen.digest, &[waiver], "")
+        .await
+        .unwrap();
+    // What was accepted with a waiver is held to the limit of the day, too.
+    limit(1).await;
+    says(
+        org.submit_accepted(pilot, "pilot").await,
+        "2 devices of the tag even",
+    );
+    limit(2).await;
+    assert_eq!(org.submit_accepted(pilot, "pilot").await.unwrap(), 3);
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mdm_core::check::{Check, CheckResult};
 use mdm_core::device::Platform;
 use mdm_core::ids::RunbookId;
-use mdm_core::migration::{Owner, PinnedRunbook, Variant};
+use mdm_core::migration::{Owner, PinnedRunbook, StepId, Variant};
 use mdm_core::original::OriginalApp;
 use mdm_core::project::Gate;
 use mdm_core::service::{Dates, Detail, Member, MigrationAct, ProjectChange, Since};
@@ -51,7 +51,7 @@ async fn a_list_waits_for_gates_and_for_room_as_a_wave_does() {
     let said = plan.warnings.join("\n");
     for part in [
         "gate: 2 devices: past the project Berlin: not open is the gate of pilot",
-        "capacity: 2 devices: past the project Berlin: more than 1 devices would be in a hold at once",
+        "capacity: 2 devices: past the project Berlin: more than 1 device would be in a hold at once",
     ] {
         assert!(said.contains(part), "{said}");
     }
@@ -66,7 +66,7 @@ async fn a_list_waits_for_gates_and_for_room_as_a_wave_does() {
         assert_eq!(told.len(), 2, "{told:?}");
         assert_eq!(
             told[0],
-            "capacity: past the project Berlin: more than 1 devices would be in a hold at once"
+            "capacity: past the project Berlin: more than 1 device would be in a hold at once"
         );
         assert_eq!(told[1], gate);
     }
@@ -262,4 +262,33 @@ async fn a_list_says_what_has_come_and_gone_since_the_last_look_at_it() {
     let bad = org.check_list(&asked, Detail::Counts, Some(" "), true);
     let bad = bad.await.unwrap_err().to_string();
     assert!(bad.starts_with("list: "), "{bad}");
+}
+
+#[tokio::test]
+async fn what_goes_by_others_is_said_of_a_list_and_is_no_part_of_what_is_accepted() {
+    let (house, org) = fleet_told(2).await;
+    let (lab, none) = (BTreeSet::from(["lab".to_owned()]), BTreeSet::new());
+    let mut act = list(&house, &[0], 9);
+    if let MigrationAct::Assign { runbooks, .. } = &mut act.what {
+        let steps = &mut runbooks.get_mut(&Platform::Ios).unwrap().steps;
+        let step = steps.iter_mut().find(|s| s.id == StepId::Trust);
+        step.unwrap().only.clone_from(&lab);
+    }
+    let warned = |warnings: &[String]| {
+        let mut warnings = warnings.iter();
+        warnings.any(|w| w.contains("only for devices with lab"))
+    };
+    let before = org.plan_act(&act).await.unwrap();
+    assert!(warned(&before.warnings), "{:?}", before.warnings);
+    // What this process has not seen of its doors and of a manifest is said as well.
+    for check in ["endpoints: ", "tls.cert: ", "apps.manifest: "] {
+        let said = before.warnings.iter().any(|w| w.starts_with(check));
+        assert!(said, "{check}: {:?}", before.warnings);
+    }
+    // Another device gets the tag: of the one on the list nothing has changed.
+    let unknown = org.tag_devices(&[serial(1)], &lab, &none).await;
+    assert!(unknown.unwrap().is_empty());
+    let after = org.plan_act(&act).await.unwrap();
+    assert!(!warned(&after.warnings), "{:?}", after.warnings);
+    assert_eq!(after.digest, before.digest);
 }

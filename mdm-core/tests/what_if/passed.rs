@@ -79,8 +79,8 @@ async fn a_list_says_which_projects_checks_it_goes_past() {
     assert_eq!(plan.blocked, 0, "{:?}", plan.findings);
     let said = plan.warnings.join("\n");
     for part in [
-        "window: 1 devices: past the project Berlin",
-        "prerequisites: 1 devices: past the project Berlin: not met: lock-off",
+        "window: 1 device: past the project Berlin",
+        "prerequisites: 1 device: past the project Berlin: not met: lock-off",
     ] {
         assert!(said.contains(part), "{said}");
     }
@@ -162,7 +162,7 @@ async fn a_list_goes_where_one_of_several_projects_has_nothing_against_it() {
         let plan = plan_of(from, deadline).await;
         assert_eq!(plan.blocked, 0, "{:?}", plan.findings);
         let said = plan.warnings.join("\n");
-        let past = format!("window: 1 devices: past the project {other}");
+        let past = format!("window: 1 device: past the project {other}");
         assert!(said.contains(&past), "{said}");
     }
     // In none.
@@ -216,7 +216,7 @@ async fn what_others_do_at_the_same_deadline_voids_no_plan() {
     let first = org.plan_act(&act).await.unwrap();
     assert_eq!(first.blocked, 0, "{:?}", first.findings);
     let said = first.warnings.join("\n");
-    let room = "past the project Berlin: more than 1 devices would be in a hold at once";
+    let room = "past the project Berlin: more than 1 device would be in a hold at once";
     assert!(said.contains(room), "{said}");
     let out = org.remove_members(wave, Some(&members[..1]), "by hand");
     assert_eq!(out.await.unwrap(), 1);

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use mdm_core::budget::APPS_A_SECOND;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::PortError;
-use mdm_core::ids::Serial;
+use mdm_core::ids::{OrganisationId, Serial};
 use mdm_core::licences::{LicenceLimits, Stock};
 use mdm_core::service::SharedGate;
 use mdm_core::service::ports::{
@@ -24,6 +24,8 @@ use mdm_core::service::ports::{
 use super::pages::Page;
 use super::{Apple, CLIENTS, port, user_agent};
 
+/// What our name at Apple begins with; the number of the organisation stands behind it.
+const OURS: &str = "mdmd-";
 /// How long what the service says of its limits counts.
 const FEW_MINUTES: Duration = Duration::from_secs(300);
 
@@ -41,7 +43,7 @@ impl Apple {
             .apps
             .as_deref()
             .unwrap_or(abm_client::apps::BASE_URL);
-        let us = MdmInfo::new(format!("mdmd-{}", credential.organisation), "mdmd", "mdmd");
+        let us = MdmInfo::new(format!("{OURS}{}", credential.organisation), "mdmd", "mdmd");
         let budget = mdm_core::budget::apps(credential.location);
         let gate = SharedGate::new(
             self.store.clone(),
@@ -67,6 +69,22 @@ impl Apple {
         }
         clients.insert(entry, client.clone());
         Ok(client)
+    }
+
+    /// How the service that has claimed a location is called. Every organisation of every installation of this program goes by one name
+    /// there: one of this installation is told from others, and which one it is stays its own.
+    async fn called(&self, id: &str, name: String) -> String {
+        let of = id.strip_prefix(OURS).and_then(|of| of.parse().ok());
+        let Some(of) = of.map(OrganisationId) else {
+            return name;
+        };
+        match self.store.organisation(of).await {
+            Ok(Some(_)) => format!("{name}, for another organisation of this installation"),
+            // It may have been one of this installation that was taken away.
+            Ok(None) => format!("{name}, for an organisation that is not in this installation"),
+            // That it cannot be read now is no reason to say nothing of the claim.
+            Err(_) => name,
+        }
     }
 
     /// The limits of the service, asked for every few minutes: what came through is not asked again with what failed after it.
@@ -112,9 +130,10 @@ impl Licences for Apple {
         let mut displaced = None;
         if take_over
             && let Err(error) = &claimed
-            && let ErrorKind::TakenOver { name, .. } = error.kind()
+            && let ErrorKind::TakenOver { id, name } = error.kind()
         {
-            displaced = Some(name.clone());
+            let (id, name) = (id.clone(), name.clone());
+            displaced = Some(self.called(&id, name).await);
             claimed = match client.claim(true).await {
                 // Once it is ours nobody tells whose it was: an answer that was lost is looked for.
                 Err(lost) if lost.is_unknown_outcome() => {
@@ -126,9 +145,10 @@ impl Licences for Apple {
         let (config, claimed_by_other) = match claimed {
             Ok(config) => (config, None),
             Err(error) => match error.kind() {
-                ErrorKind::TakenOver { name, .. } => {
-                    let name = name.clone();
-                    (client.client_config().await.map_err(port)?, Some(name))
+                ErrorKind::TakenOver { id, name } => {
+                    let (id, name) = (id.clone(), name.clone());
+                    let other = self.called(&id, name).await;
+                    (client.client_config().await.map_err(port)?, Some(other))
                 }
                 _ => return Err(port(error)),
             },

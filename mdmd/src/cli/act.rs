@@ -4,10 +4,11 @@
 use std::time::Instant;
 
 use anyhow::anyhow;
+use mdm_core::counted::counted;
 use serde_json::{Value, json};
 
 use super::client::{Client, LOOK, until};
-use super::{Common, Done, Ended, Exit, Means as _, cell, table};
+use super::{Common, Done, Ended, Exit, Means as _, cell, many, table};
 
 /// How an act is accepted and how long its proof is waited for.
 #[derive(clap::Args, Debug, Clone)]
@@ -159,16 +160,24 @@ fn verdict(done: &Value, proof: &Value, look: &str) -> Done {
     let pending = proof["pending"].as_array().map_or(0, Vec::len);
     let blocked = done["blocked"].as_u64().unwrap_or(0);
     if disagree > 0 {
-        let why = anyhow!("Apple, read again, shows {disagree} devices otherwise than wanted");
+        let why = anyhow!(
+            "Apple, read again, shows {} otherwise than wanted",
+            counted(disagree, "device")
+        );
         return Err(why).means(Exit::Disagrees);
     }
     if pending > 0 {
-        let why =
-            anyhow!("{pending} devices are not proved yet; the work goes on, `{look}` shows it");
+        let why = anyhow!(
+            "{} not proved yet; the work goes on, `{look}` shows it",
+            counted(pending, "device")
+        );
         return Err(why).means(Exit::NeverEnded);
     }
     if blocked > 0 {
-        let why = anyhow!("{blocked} devices were left out; the findings say why");
+        let why = anyhow!(
+            "{} left out; the findings say why",
+            counted(blocked, "device")
+        );
         return Err(why).means(Exit::Disagrees);
     }
     Ok(())
@@ -180,10 +189,10 @@ fn show(plan: &Value, out: &mut dyn std::io::Write) {
     let mut line = |text: String| drop(writeln!(out, "{text}"));
     for request in plan["requests"].as_array().into_iter().flatten() {
         line(format!(
-            "{} {}  ({} devices)",
+            "{} {}  ({})",
             cell(&request["method"]),
             cell(&request["path"]),
-            cell(&request["devices"])
+            many(&request["devices"], "device")
         ));
         line(format!("{:#}", request["body"]));
     }
@@ -232,21 +241,20 @@ fn show(plan: &Value, out: &mut dyn std::io::Write) {
             line(format!("{how}: {name}: {}", lost.join(", ")));
         }
         if app["uncertain"].as_u64().is_some_and(|n| n > 0) {
-            let count = cell(&app["uncertain"]);
-            line(format!(
-                "not known: whether {name} stays on {count} devices"
-            ));
+            let devices = many(&app["uncertain"], "device");
+            line(format!("not known: whether {name} stays on {devices}"));
         }
     }
     let unknown = plan["forecast"]["unknown"].as_array().map_or(0, Vec::len);
     if unknown > 0 {
         line(format!(
-            "not known: which apps {unknown} devices would lose"
+            "not known: which apps {} would lose",
+            counted(unknown, "device")
         ));
     }
     line(format!(
-        "{} devices, {} of them left out",
-        cell(&plan["members"]),
+        "{}, {} of them left out",
+        many(&plan["members"], "device"),
         cell(&plan["blocked"])
     ));
     line(format!("digest {}", cell(&plan["digest"])));

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
+use mdm_core::counted::counted;
 use serde_json::{Value, json};
 
 use super::client::{Client, LOOK, Where, until};
@@ -185,7 +186,10 @@ async fn assign(common: &Common, devices: &Serials, wait: u64, place: &Where) ->
         show(&answer["devices"])
     });
     if missing > 0 {
-        let why = anyhow!("{missing} devices have no profile yet; the list says why");
+        let why = anyhow!(
+            "{} without a profile yet; the list says why",
+            counted(missing, "device")
+        );
         let mut open = all.iter().filter(|v| !v["no_profile"].is_null());
         return match open.all(|v| is_later(v, ends)) {
             true => Err(why).means(Exit::Disagrees),

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read as _, Write};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
+use super::new_file::create;
 use super::{Common, Done, Exit, Means as _};
 use crate::app;
 use crate::backup::{Line, Opener, Sealer};
@@ -52,13 +53,7 @@ pub(crate) async fn back_up(common: &Common, backup: &Backup) -> Done {
         .into_iter()
         .chain(outside(common, &config))
         .collect();
-    let file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&backup.out)
-        .with_context(name)
-        .means(Exit::Precondition)?;
+    let file = create(&backup.out, 0o600)?;
     let made = SystemClock.now();
     let written = async {
         let mut sealer =

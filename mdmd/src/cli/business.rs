@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
+use super::removal::{Removal, removed};
 use super::{
     About as _, Common, Done, Exit, Means as _, cell, inventory, seconds_between, secret_file,
     span, table,
@@ -172,19 +173,17 @@ async fn remove(common: &Common, confirm: Option<&str>, place: &Where) -> Done {
         ))
         .means(Exit::Precondition);
     };
-    let said = format!(
+    let means = format!(
         "the key of {account} is destroyed here, and migrations can neither be asked for nor read any more; at Apple the account stays until somebody revokes it there."
     );
-    let Some(confirm) = confirm else {
-        let why = anyhow!("{said} Nothing was done; --confirm {account} does it");
-        return Err(why).means(Exit::Precondition);
+    let removal = Removal {
+        path: "/api/v1/business/remove",
+        field: "client_id",
+        typed: account,
+        means: &means,
+        gone: ("account ", "client_id"),
     };
-    let body = json!({ "client_id": confirm });
-    let answer = client.act("/api/v1/business/remove", &body, &said).await?;
-    super::print(common, &answer, |answer| {
-        println!("account {} is removed", cell(&answer["client_id"]));
-    });
-    Ok(())
+    removed(common, &client, &removal, confirm).await
 }
 
 fn show_budget(answer: &Value) {

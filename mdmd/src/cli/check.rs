@@ -3,11 +3,12 @@
 
 use anyhow::anyhow;
 use mdm_core::clock::Timestamp;
+use mdm_core::counted::counted;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
 use super::serials::Serials;
-use super::{Common, Done, Ended, Exit, Means as _, apps, cell, rows, table};
+use super::{Common, Done, Ended, Exit, Means as _, apps, cell, many, rows, table};
 use crate::originals;
 
 /// What stands for and against moving devices: every check with its fact, the fact's source and age, and who can mend it. Ends
@@ -105,7 +106,9 @@ pub(crate) async fn run(common: &Common, look: &Look) -> Done {
         .count();
     if blocked > 0 || server > 0 {
         let why = anyhow!(
-            "something stands against {blocked} devices, {server} things against all of them"
+            "something stands against {}, {} against all of them",
+            counted(blocked, "device"),
+            counted(server, "thing")
         );
         return Err(why).means(Exit::Precondition);
     }
@@ -166,10 +169,10 @@ pub(super) fn since(since: &Value) -> Vec<String> {
     for (word, key) in of_devices {
         for change in rows(&since[key]) {
             lines.push(format!(
-                "{word} since the last run: {} {} of {} devices",
+                "{word} since the last run: {} {} of {}",
                 cell(&change[0]),
                 cell(&change[1]),
-                rows(&change[2]).count()
+                counted(rows(&change[2]).count(), "device")
             ));
         }
     }
@@ -186,8 +189,8 @@ pub(super) fn since(since: &Value) -> Vec<String> {
     for (word, key) in [("new", "lost_appeared"), ("gone", "lost_gone")] {
         for (app, devices) in since[key].as_object().into_iter().flatten() {
             lines.push(format!(
-                "{word} since the last run: {app} would be lost with its data on {} devices",
-                rows(devices).count()
+                "{word} since the last run: {app} would be lost with its data on {}",
+                counted(rows(devices).count(), "device")
             ));
         }
     }
@@ -255,8 +258,8 @@ fn show(report: &Value, explain: bool) {
         apps::show(&report["forecast"], &report["needs"]);
     }
     println!(
-        "{} devices blocked, {} with something to be known, {} clear",
-        cell(&report["blocked"]),
+        "{} blocked, {} with something to be known, {} clear",
+        many(&report["blocked"], "device"),
         cell(&report["warned"]),
         cell(&report["clear"])
     );

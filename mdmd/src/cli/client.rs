@@ -30,6 +30,12 @@ use super::{Common, Ended, Exit, Means as _};
 /// Between two questions to the server, which answers them from its own records.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
+/// Says what is about to be sent and what it means. Nothing of it has come to pass: whether whoever asks may do it, and whether
+/// something stands against it, the server has not said yet.
+pub(crate) fn announce(path: &str, consequence: &str) {
+    eprintln!("POST {path}, if it is not refused: {consequence}");
+}
+
 /// So many seconds from now; without an end where that is more than a clock can hold.
 pub(crate) fn until(seconds: u64) -> Instant {
     let now = Instant::now();
@@ -172,7 +178,7 @@ impl Client {
         body: &Value,
         consequence: &str,
     ) -> Result<Value, Ended> {
-        eprintln!("POST {path}: {consequence}");
+        announce(path, consequence);
         self.post(path, body).await
     }
 
@@ -198,7 +204,7 @@ impl Client {
         body: &Value,
         consequence: &str,
     ) -> Result<Value, Ended> {
-        eprintln!("POST {path}: {consequence}");
+        announce(path, consequence);
         self.post_patiently(path, body, until(IN_TROUBLE)).await
     }
 
@@ -224,7 +230,7 @@ impl Client {
         consequence: &str,
         end: Instant,
     ) -> Result<Value, Ended> {
-        eprintln!("POST {path}: {consequence}");
+        announce(path, consequence);
         patiently(end, || async {
             self.ask("POST", path, hidden_body(open, secrets)?).await
         })

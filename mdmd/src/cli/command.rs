@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
+use mdm_core::counted::counted;
 use mdm_core::wire::command::CommandBody;
 use serde_json::{Map, Value, json};
 
@@ -257,7 +258,10 @@ async fn send(common: &Common, client: &Client, command: &Queue) -> Done {
         "priority": priority, "expires": expires, "together": together, "push": !no_push,
     });
     let named = what.request.as_deref().unwrap_or("the command of the file");
-    let said = format!("{count} devices get {named} as soon as they come.");
+    let said = format!(
+        "{named} goes to {}, to each as soon as it comes.",
+        counted(count, "device")
+    );
     let path = "/api/v1/commands";
     let answer = match &what.plist {
         Some(file) => {

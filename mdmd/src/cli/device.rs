@@ -3,6 +3,7 @@
 
 use anyhow::anyhow;
 use mdm_core::ca::acme::APPLE_ROOT_SHA256;
+use mdm_core::counted::counted;
 use serde_json::{Value, json};
 
 use super::act::{self, Acceptance};
@@ -224,7 +225,7 @@ async fn tag(
     });
     match answer["unknown"].as_array().map_or(0, Vec::len) {
         0 => Ok(()),
-        unknown => Err(anyhow!("{unknown} devices are not known")).means(Exit::Disagrees),
+        unknown => Err(anyhow!("{} not known", counted(unknown, "device"))).means(Exit::Disagrees),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use mdm_core::checklist::Endpoint;
+use mdm_core::counted::counted;
 use mdm_core::organisation::Der;
 use openssl::x509::X509;
 use serde_json::{Value, json};
@@ -41,6 +42,10 @@ pub(crate) async fn run(common: &Common, doctor: &Doctor) -> Done {
         Ok(client) => match client.get("/api/v1/checklist").await {
             // Whoever asked must say something else, as which of several organisations is meant: nothing is missing.
             Err(ended) if ended.exit == Exit::BadInput => return Err(ended),
+            Ok(mut list) if client.only_looks() => {
+                shut(&mut list);
+                Ok(list)
+            }
             list => list,
         },
         Err(ended) => Err(ended),
@@ -53,7 +58,22 @@ pub(crate) async fn run(common: &Common, doctor: &Doctor) -> Done {
     super::print(common, &list, show);
     match list["missing"].as_u64().unwrap_or(0) {
         0 => Ok(()),
-        missing => Err(anyhow!("{missing} things are missing")).means(Exit::Precondition),
+        missing => Err(anyhow!("{} missing", counted(missing, "thing"))).means(Exit::Precondition),
+    }
+}
+
+/// Of a data directory that nothing serves the doors are shut: neither name nor proxy is to be mended before it is served.
+fn shut(list: &mut Value) {
+    let items = list["items"].as_array_mut().into_iter().flatten();
+    for item in items.filter(|item| item["state"] == "missing") {
+        if item["item"]
+            .as_str()
+            .is_some_and(|name| name.contains(" at http"))
+        {
+            item["fix"] = json!(
+                "nothing serves this data directory here: start it with `mdmd serve`, and look again"
+            );
+        }
     }
 }
 
@@ -133,6 +153,11 @@ async fn probe_all(common: &Common, doctor: &Doctor) -> Done {
         let stack = X509::stack_from_pem(&pem)
             .with_context(name)
             .means(Exit::BadInput)?;
+        // Looked at without any, everything would be wrong for want of trust.
+        if stack.is_empty() {
+            let why = anyhow!("--anchors {}: holds no certificate (PEM)", name());
+            return Err(why).means(Exit::BadInput);
+        }
         for certificate in stack {
             anchors.push(Der(certificate.to_der()?));
         }

@@ -298,7 +298,7 @@ pub(crate) async fn run(common: &Common, command: &HandOff) -> Done {
         HandOff::Close { job, place } => {
             let client = Client::acting(common, place).await?;
             let path = format!("/api/v1/hand-off/jobs/{job}/close");
-            let consequence = "no bundle is taken for the job any more; its key is destroyed. What was taken stays.";
+            let consequence = "no bundle is taken for the job any more; its key is destroyed. What was taken stays; a bundle that was begun is taken for no other job.";
             let job = client.act(&path, &json!({}), consequence).await?;
             super::print(common, &job, show);
             Ok(())

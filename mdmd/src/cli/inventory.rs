@@ -6,12 +6,14 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use mdm_core::clock::Timestamp;
+use mdm_core::counted::counted;
 use mdm_core::ids::Serial;
 use serde_json::{Value, json};
 
 use super::client::{Client, LOOK, Where, until};
+use super::new_file::create;
 use super::serials::Serials;
 use super::{Common, Done, Ended, Exit, Means as _, cell, original, table};
 use crate::reports::SERVER;
@@ -357,12 +359,7 @@ async fn export(
     let client = Client::exporting(common, place).await?;
     let mut sink: Box<dyn std::io::Write> = match file {
         None => Box::new(std::io::BufWriter::new(out::Paper)),
-        Some(path) => {
-            let file = std::fs::File::create_new(path)
-                .with_context(|| format!("--out {}", path.display()))
-                .means(Exit::Precondition)?;
-            Box::new(std::io::BufWriter::new(file))
-        }
+        Some(path) => Box::new(std::io::BufWriter::new(create(path, 0o666)?)),
     };
     if format == Format::Csv {
         let columns = COLUMNS.iter().map(|(name, _)| *name);
@@ -388,7 +385,7 @@ async fn export(
     if let Some(path) = file {
         let answer = json!({ "file": path, "devices": count, "record": record });
         super::print(common, &answer, |_| {
-            println!("{count} devices in {}", path.display());
+            println!("{} in {}", counted(count, "device"), path.display());
             if !record.is_null() {
                 println!(
                     "the record is sealed up to seal {} ({})",

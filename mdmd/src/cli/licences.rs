@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
+use mdm_core::counted::counted;
 use serde_json::{Value, json};
 
 use super::act::{self, Acceptance};
 use super::client::{Client, Where};
+use super::removal::{Removal, numbered, removed};
 use super::serials::Serials;
 use super::{About as _, Common, Done, Exit, Means as _, cell, secret_file, table};
 
@@ -192,27 +194,21 @@ async fn list(common: &Common, refresh: Option<i64>, place: &Where) -> Done {
 async fn remove(common: &Common, number: i64, confirm: Option<&str>, place: &Where) -> Done {
     let client = Client::acting(common, place).await?;
     let all = client.get(PATH).await?;
-    let mut all = all["locations"].as_array().into_iter().flatten();
-    let row = all
-        .find(|row| super::id_of(&row["id"]) == Some(number))
-        .with_context(|| format!("there is no location {number}: `mdmd licences list`"))
-        .means(Exit::Precondition)?;
+    let row = numbered(&all["locations"], number, || {
+        format!("there is no location {number}: `mdmd licences list`")
+    })?;
     let name = cell(&row["name"]);
-    let said = format!(
+    let means = format!(
         "the token of {name} is destroyed here, and nothing is given or taken back there any more; licences stay at Apple with the devices that have them, and the location stays claimed for this server until another service takes it over."
     );
-    let Some(confirm) = confirm else {
-        let why = anyhow!("{said} Nothing was done; --confirm \"{name}\" does it");
-        return Err(why).means(Exit::Precondition);
+    let removal = Removal {
+        path: &format!("{PATH}/{number}/remove"),
+        field: "name",
+        typed: &format!("\"{name}\""),
+        means: &means,
+        gone: ("", "name"),
     };
-    let path = format!("{PATH}/{number}/remove");
-    let answer = client
-        .act(&path, &json!({ "name": confirm }), &said)
-        .await?;
-    super::print(common, &answer, |answer| {
-        println!("{} is removed", cell(&answer["name"]));
-    });
-    Ok(())
+    removed(common, &client, &removal, confirm).await
 }
 
 async fn only_location(client: &Client) -> Result<Value, super::Ended> {
@@ -259,7 +255,8 @@ async fn status(common: &Common, wave: &str, place: &Where) -> Done {
         .count();
     if lacking > 0 {
         let why = anyhow!(
-            "licences of {lacking} apps are lacking: buy or transfer them before the deadline"
+            "licences of {} are lacking: buy or transfer them before the deadline",
+            counted(lacking, "app")
         );
         return Err(why).means(Exit::Precondition);
     }

@@ -186,8 +186,8 @@ pub(super) fn moment(flag: &str, text: &str) -> Result<Timestamp, Ended> {
         .means(Exit::BadInput)
 }
 
-/// Runbooks by platform, from files or by the names under which the server keeps them; `standard` is the usual one, and the name of
-/// no other. What is in them is checked by the server.
+/// Runbooks by platform, from files or by the names under which the server keeps them; `standard` and `none` are the usual one, and the
+/// name of no other. What is in them is checked by the server.
 pub(super) async fn runbooks(client: &Client, files: &[String]) -> Result<Value, Ended> {
     let mut all = Map::new();
     for file in files {
@@ -199,7 +199,7 @@ pub(super) async fn runbooks(client: &Client, files: &[String]) -> Result<Value,
             })
             .means(Exit::BadInput)?;
         let path = PathBuf::from(path);
-        if path.as_os_str() == STANDARD {
+        if path.to_str().is_some_and(is_standard) {
             let usual = super::runbook::content(client, platform, None, None).await?;
             insert(&mut all, platform, usual)?;
             continue;
@@ -230,8 +230,10 @@ fn insert(all: &mut Map<String, Value>, platform: &str, runbook: Value) -> Resul
     }
 }
 
-/// The word for the usual runbook of a platform.
-pub(super) const STANDARD: &str = "standard";
+/// Whether a word means the usual runbook of a platform, which whoever names none has.
+pub(super) fn is_standard(word: &str) -> bool {
+    ["standard", "none"].contains(&word)
+}
 
 /// What the server keeps under a name, for this platform.
 async fn kept_runbook(client: &Client, platform: &str, name: &str) -> Result<Value, Ended> {

@@ -40,6 +40,7 @@ mod project;
 mod push;
 #[cfg(feature = "world")]
 mod rehearse;
+mod removal;
 #[cfg(feature = "world")]
 pub mod replay;
 mod report;
@@ -67,6 +68,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use mdm_core::clock::Timestamp;
+use mdm_core::counted::counted;
 use mdm_core::ids::AnyId;
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -429,6 +431,14 @@ fn cell(value: &Value) -> String {
     }
 }
 
+/// How many of something an answer tells of, in words.
+fn many(count: &Value, one: &str) -> String {
+    match count.as_u64() {
+        Some(count) => counted(count, one),
+        None => format!("{} {one}s", cell(count)),
+    }
+}
+
 /// A reason or another sentence: where one is given, it says something.
 fn sentence(text: &str) -> Result<String, String> {
     match text.trim().is_empty() {
@@ -596,6 +606,13 @@ mod tests {
         ] {
             assert_eq!(in_path(typed), sent);
         }
+    }
+
+    #[test]
+    fn one_of_something_is_not_told_as_several() {
+        let said = |count: Value| many(&count, "device");
+        let all = [serde_json::json!(0), serde_json::json!(1), Value::Null];
+        assert_eq!(all.map(said), ["0 devices", "1 device", "- devices"]);
     }
 
     #[test]

@@ -2,13 +2,41 @@
 //! place, and gone again when nothing came.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 
 use super::{Done, Ended, Exit, Means as _};
+
+/// Makes a file that is not there yet. What is there is never written over: it may be all there is of it.
+pub(super) fn create(path: &Path, mode: u32) -> Result<File, Ended> {
+    if path.as_os_str() == "-" {
+        let why = anyhow!(
+            "--out -: names no file. What goes to standard output goes there without --out; `./-` is a file of that name"
+        );
+        return Err(why).means(Exit::BadInput);
+    }
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(|error| is_there(path, error))
+        .means(Exit::Precondition)
+}
+
+/// Why something could not be made, with what to do where that is in its place.
+pub(super) fn is_there(path: &Path, error: std::io::Error) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::AlreadyExists => anyhow!(
+            "{}: is there already, and is left as it is; name another, or move that one away",
+            path.display()
+        ),
+        _ => anyhow!(error).context(path.display().to_string()),
+    }
+}
 
 /// A new file, still empty. Dropped without [`NewFile::fill`], it is taken away.
 pub(super) struct NewFile {
@@ -20,15 +48,8 @@ pub(super) struct NewFile {
 impl NewFile {
     /// Makes it, which fails where there is one already.
     pub(super) fn open(path: &Path, mode: u32) -> Result<Self, Ended> {
-        let file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)
-            .with_context(|| path.display().to_string())
-            .means(Exit::Precondition)?;
         Ok(Self {
-            file,
+            file: create(path, mode)?,
             path: path.to_owned(),
             filled: false,
         })

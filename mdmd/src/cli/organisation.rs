@@ -1,13 +1,15 @@
-//! `mdmd organisation new|list|enrolment|recovery-keys|user`: organisations, what their enrolments demand, and users who log in at Macs.
+//! `mdmd organisation new|list|remove|removed|enrolment|recovery-keys|user`: organisations, what their enrolments demand, and users who
+//! log in at Macs.
 
 use std::path::PathBuf;
 
 use anyhow::anyhow;
-
+use mdm_core::ids::OrganisationCode;
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, Where};
-use super::{Common, Done, Exit, Means as _, cell, secret_file, table};
+use super::migration::is_standard;
+use super::{Common, Done, Exit, Means as _, cell, many, secret_file, table};
 
 /// Organisations of this installation.
 #[derive(clap::Subcommand, Debug)]
@@ -21,6 +23,28 @@ pub(crate) enum Organisation {
     },
     /// List them.
     List {
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Take one away, on the machine itself: nobody finds it from then on, and every row of it is deleted. Take along first what is to be
+    /// kept (`mdmd report evidence`, `mdmd backup`).
+    Remove {
+        /// Its code in `organisation list`.
+        code: String,
+        /// The code, typed once more: without it nothing is done (exit 3).
+        #[arg(long, value_name = "CODE")]
+        confirm: Option<String>,
+        /// Why: it stands in the list of those that were taken away.
+        #[arg(long)]
+        reason: String,
+        /// So many devices stay enrolled that were not heard of for a day.
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        leave_behind: u64,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// List those that were taken away, on the machine itself: who did it and why, and how far their rows have gone.
+    Removed {
         #[command(flatten)]
         place: Where,
     },
@@ -45,8 +69,8 @@ pub(crate) enum Organisation {
         /// After how many hours a device is asked anew what it is, at most 8760 (a year); 0 is never.
         #[arg(long, value_name = "HOURS")]
         facts_hours: Option<u32>,
-        /// The kept runbook for devices that come by a migration which nobody planned here: ios=NAME, or ios=none for the
-        /// standard one.
+        /// The kept runbook for devices that come by a migration which nobody planned here: ios=NAME, or ios=standard (`none`
+        /// says the same).
         #[arg(long, value_name = "PLATFORM=NAME")]
         unplanned: Vec<String>,
         /// A Wi-Fi network that enrolment profiles bring along, so that no device is cut off when another service's go.
@@ -138,6 +162,38 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                 );
             });
         }
+        Organisation::Remove {
+            code,
+            confirm,
+            reason,
+            leave_behind,
+            place,
+        } => {
+            let body =
+                json!({ "confirm": confirm, "reason": reason, "leave_behind": leave_behind });
+            return remove(common, code, confirm.as_deref(), &body, place).await;
+        }
+        Organisation::Removed { place } => {
+            let client = Client::looking(common, place).await?;
+            let answer = client
+                .pages("/api/v1/organisations/removed", "removed")
+                .await?;
+            super::print(common, &answer, |answer| {
+                table(
+                    &answer["removed"],
+                    &[
+                        ("CODE", "code"),
+                        ("NAME", "name"),
+                        ("SINCE", "begun"),
+                        ("BY", "by"),
+                        ("REASON", "reason"),
+                        ("LEFT BEHIND", "left_behind"),
+                        ("ROWS GONE", "rows"),
+                        ("OVER", "finished"),
+                    ],
+                );
+            });
+        }
         Organisation::Handshakes { limit, place } => {
             let client = Client::looking(common, place).await?;
             let path = format!("/api/v1/handshakes?limit={limit}");
@@ -189,7 +245,7 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                     .split_once('=')
                     .ok_or_else(|| anyhow!("--unplanned: must be PLATFORM=NAME"))
                     .means(Exit::BadInput)?;
-                let name = (name != "none").then_some(name);
+                let name = (!is_standard(name)).then_some(name);
                 runbooks.insert(platform.to_ascii_lowercase(), json!(name));
             }
             if !runbooks.is_empty() {
@@ -233,7 +289,7 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                 println!("logins at Macs   {}", cell(&answer["user_logins"]));
                 match answer["facts_hours"].as_u64() {
                     Some(0) => println!("asked anew       never"),
-                    _ => println!("asked anew after {} hours", cell(&answer["facts_hours"])),
+                    _ => println!("asked anew after {}", many(&answer["facts_hours"], "hour")),
                 }
                 let chosen = answer["unplanned_runbooks"]
                     .as_object()
@@ -325,8 +381,8 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                         ("OWN RULE", "own_rule"),
                     ],
                 );
-                let hours = cell(&answer["notice_hours"]);
-                println!("people have at least {hours} hours until a deadline");
+                let hours = many(&answer["notice_hours"], "hour");
+                println!("people have at least {hours} until a deadline");
             });
         }
         Organisation::User {
@@ -361,6 +417,38 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
             });
         }
     }
+    Ok(())
+}
+
+async fn remove(
+    common: &Common,
+    code: &str,
+    confirm: Option<&str>,
+    body: &Value,
+    place: &Where,
+) -> Done {
+    // It stands in a path.
+    let code = OrganisationCode::parse(code).means(Exit::BadInput)?;
+    let said = format!(
+        "{code} is taken away: nobody finds it any more, its keys are destroyed in two minutes, and with them every recovery key, bypass code and password of its devices that stands nowhere else, and then every row of it, its record too; nothing changes at Apple. What is to be kept is taken along before (`mdmd report evidence`, `mdmd device reveal`, `mdmd backup`)."
+    );
+    if confirm.is_none() {
+        let why = anyhow!("{said} Nothing was done; --confirm {code} does it");
+        return Err(why).means(Exit::Precondition);
+    }
+    let client = Client::acting(common, place).await?;
+    let path = format!("/api/v1/organisations/{code}/remove");
+    let answer = client.act(&path, body, &said).await?;
+    super::print(common, &answer, |answer| {
+        let name = cell(&answer["name"]);
+        match answer["finished"].is_null() {
+            true => println!(
+                "{name} is taken away; {} rows have gone so far (`mdmd organisation removed`)",
+                cell(&answer["rows"])
+            ),
+            false => println!("{name} is gone, with {} rows", cell(&answer["rows"])),
+        }
+    });
     Ok(())
 }
 

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use mdm_core::clock::Timestamp;
+use mdm_core::counted::counted;
 use mdm_core::original::Said;
 use serde_json::{Value, json};
 
-use super::client::{Client, Where};
+use super::client::{Client, Where, announce};
 use super::{Common, Done, Ended, Exit, Means as _, cell, table};
 use crate::originals;
 
@@ -61,11 +62,12 @@ pub(crate) async fn import(common: &Common, file: &File, place: &Where, apps: bo
     }
     let taken = taken(file.taken.as_deref(), age, &unknown)?;
     let client = Client::acting(common, place).await?;
-    eprintln!(
-        "POST /api/v1/originals: what {} said of {} devices at {taken} is kept as facts for the what-if; nothing is sent to anybody.",
+    let means = format!(
+        "what {} said of {} at {taken} is kept as facts for the what-if; nothing is sent to anybody.",
         file.from,
-        devices.len()
+        counted(devices.len(), "device")
     );
+    announce("/api/v1/originals", &means);
     let (mut changed, mut unchanged, mut rejected) = (0, 0, Vec::new());
     for devices in devices.chunks(AT_ONCE) {
         let body = json!({ "from": file.from, "taken": taken, "devices": devices });
@@ -87,7 +89,11 @@ pub(crate) async fn import(common: &Common, file: &File, place: &Where, apps: bo
         }
     });
     if refused > 0 {
-        return Err(anyhow!("{refused} devices of the file were not taken")).means(Exit::Disagrees);
+        return Err(anyhow!(
+            "{} of the file not taken",
+            counted(refused, "device")
+        ))
+        .means(Exit::Disagrees);
     }
     Ok(())
 }

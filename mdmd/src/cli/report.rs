@@ -9,7 +9,8 @@ use anyhow::{Context as _, anyhow};
 use mdm_core::store::StoreError;
 use serde_json::json;
 
-use super::client::{Client, Where};
+use super::client::{Client, Where, announce};
+use super::new_file::create;
 use super::{Common, Done, Ended, Exit, Means as _};
 use crate::out::Paper;
 use crate::reports::Format;
@@ -172,7 +173,10 @@ pub(crate) async fn run(common: &Common, command: &Report) -> Done {
             let id = super::wave::number(&client, &wave.wave).await?;
             let path = format!("/api/v1/waves/{id}/evidence");
             let body = serde_json::to_vec(&json!({ "redact": redact }))?;
-            eprintln!("POST {path}: the record will say that it was exported, and by whom.");
+            announce(
+                &path,
+                "the record will say that it was exported, and by whom.",
+            );
             let fetch = async |to: &mut File| client.download("POST", &path, body, to).await;
             into_file(out, fetch).await?;
             super::audit::verify_file(common, out, None, None)
@@ -266,12 +270,8 @@ pub(crate) async fn into_file(
     file: &Path,
     write: impl AsyncFnOnce(&mut File) -> Result<(), Ended>,
 ) -> Result<(), Ended> {
-    let mut to = File::options()
-        .write(true)
-        .create_new(true)
-        .open(file)
-        .with_context(|| file.display().to_string())
-        .means(Exit::Precondition)?;
+    // As any new file is: who may read it, the mask of whoever asks says.
+    let mut to = create(file, 0o666)?;
     let mut done = write(&mut to).await;
     if done.is_ok() {
         done = to

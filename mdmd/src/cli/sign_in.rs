@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::api_token::Role;
 use super::client::{Client, Where, until};
-use super::{Common, Done, Ended, Exit, Means as _, cell, secret_file};
+use super::{Common, Done, Ended, Exit, Means as _, cell, many, secret_file};
 
 /// Sign-in of people at the organisation's OpenID Connect provider.
 #[derive(clap::Subcommand, Debug)]
@@ -223,10 +223,13 @@ fn people(answer: &Value) {
     }
     println!("secrets           groups {}", list(&set["secrets_groups"]));
     println!("account           claim {}", cell(&set["account_claim"]));
-    println!("sessions          {} hours", cell(&set["session_hours"]));
+    println!("sessions          {}", many(&set["session_hours"], "hour"));
     println!("assigned devices  {}", cell(&set["web_view"]));
     println!("accounts bring    {}", list(&set["account"]));
     println!("domains           {}", list(&set["domains"]));
-    println!("devices sign in   every {} days", cell(&set["device_days"]));
+    println!(
+        "devices sign in   every {}",
+        many(&set["device_days"], "day")
+    );
     println!("discovery         {}", cell(&answer["service_discovery"]));
 }

@@ -1,6 +1,7 @@
 //! `mdmd tag list|set`: tags of devices and groups of their owners, and who exactly has a tag.
 
 use anyhow::anyhow;
+use mdm_core::counted::counted;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
@@ -83,7 +84,9 @@ pub(crate) async fn run(common: &Common, command: &Tag) -> Done {
             });
             match answer["unknown"].as_array().map_or(0, Vec::len) {
                 0 => Ok(()),
-                unknown => Err(anyhow!("{unknown} devices are not known")).means(Exit::Disagrees),
+                unknown => {
+                    Err(anyhow!("{} not known", counted(unknown, "device"))).means(Exit::Disagrees)
+                }
             }
         }
     }

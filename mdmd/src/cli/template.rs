@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use mdm_core::calendar::Zone;
 use mdm_core::migration::{PinnedRunbook, Variant};
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
+use super::migration::is_standard;
+use super::project::kept_free;
 use super::{Common, Done, Ended, Exit, Means as _, cell, table};
 
 /// Templates of this installation: runbooks, gates, window and switch for projects of chosen organisations, locked there.
@@ -62,9 +65,17 @@ pub(crate) struct Change {
     /// All of it, as JSON (`template show` prints it).
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The runbook of a platform: ios=FILE, or ios=standard.
+    /// The runbook of a platform: ios=FILE, or ios=standard (`none` says the same).
     #[arg(long, value_name = "PLATFORM=FILE")]
     runbook: Vec<String>,
+    /// Where owners live of whom nothing else is known, e.g. Europe/Berlin: with that the template has a calendar, of office hours on
+    /// working days where --file says nothing else.
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// Days or times that its calendar keeps free, as `mdmd project set` takes them. Those that are named are all there are; `none` is
+    /// none.
+    #[arg(long, value_name = "FIRST/LAST=WHY")]
+    blackout: Vec<String>,
     /// How many devices may be in a hold at once.
     #[arg(long)]
     capacity: Option<u32>,
@@ -228,7 +239,7 @@ async fn put(common: &Common, change: &Change, new: bool) -> Done {
             .means(Exit::BadInput)?;
         let platform = platform.to_ascii_lowercase();
         content["runbooks"][&platform] = match file {
-            super::migration::STANDARD => {
+            word if is_standard(word) => {
                 let of = super::runbook::platform_of(&platform)?;
                 json!(PinnedRunbook::standard(of, Variant::Migration))
             }
@@ -237,6 +248,19 @@ async fn put(common: &Common, change: &Change, new: bool) -> Done {
                 ..ended
             })?,
         };
+    }
+    if let Some(zone) = &change.zone {
+        content["calendar"]["zone"] = json!(Zone::parse(zone).means(Exit::BadInput)?);
+    }
+    if !change.blackout.is_empty() {
+        // A calendar is locked as a whole: nobody's zone is to become UTC in passing.
+        if !content["calendar"].is_object() {
+            let why = anyhow!(
+                "--blackout: the template has no calendar yet, and one is locked as a whole: give --zone beside it"
+            );
+            return Err(why).means(Exit::BadInput);
+        }
+        content["calendar"]["blackouts"] = kept_free(&change.blackout)?;
     }
     if let Some(capacity) = change.capacity {
         content["capacity"] = json!(capacity);

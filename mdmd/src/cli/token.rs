@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Where};
 use super::new_file::NewFile;
-use super::{About as _, Common, Done, Exit, Means as _, cell, secret_file, table};
+use super::removal::{Removal, numbered, removed};
+use super::{About as _, Common, Done, Exit, Means as _, cell, many, rows, secret_file, table};
 
 /// The server token of the device-assignment service.
 #[derive(clap::Subcommand, Debug)]
@@ -131,34 +132,30 @@ async fn key(common: &Common, out: &Path, place: &Where) -> Done {
 async fn remove_key(common: &Common, serial: &str, confirm: Option<&str>, place: &Where) -> Done {
     let client = Client::acting(common, place).await?;
     let all = client.get("/api/v1/token-keys").await?;
-    let mut all = all["keys"].as_array().into_iter().flatten();
-    let pair = all
+    let pair = rows(&all["keys"])
         .find(|pair| is_serial(&pair["serial"], serial))
         .with_context(|| {
             format!("there is no key pair with the serial number {serial}: `mdmd token status`")
         })
         .means(Exit::Precondition)?;
-    let said = format!(
+    let means = format!(
         "the private key of {} is destroyed; a token that is made for its certificate opens here no more.",
         cell(&pair["described"])
     );
     let name = cell(&pair["serial"]);
-    let Some(confirm) = confirm else {
-        let why = anyhow!("{said} Nothing was done; --confirm {name} does it");
-        return Err(why).means(Exit::Precondition);
-    };
-    if !is_serial(&pair["serial"], confirm) {
+    // The server knows a pair by this number alone: another one that was typed would be another pair.
+    if confirm.is_some_and(|typed| !is_serial(&pair["serial"], typed)) {
         return Err(anyhow!("--confirm: must be that of the key pair, {name}"))
             .means(Exit::BadInput);
     }
-    let body = json!({ "serial": confirm });
-    let answer = client
-        .act("/api/v1/token-keys/remove", &body, &said)
-        .await?;
-    super::print(common, &answer, |answer| {
-        println!("{} is removed", cell(&answer["described"]));
-    });
-    Ok(())
+    let removal = Removal {
+        path: "/api/v1/token-keys/remove",
+        field: "serial",
+        typed: &name,
+        means: &means,
+        gone: ("", "described"),
+    };
+    removed(common, &client, &removal, confirm).await
 }
 
 /// Whether a person has typed this serial number; other programs write it with colons, or in small digits.
@@ -220,8 +217,8 @@ async fn import(
                 ""
             };
             println!(
-                "{more}{} devices are in its list; each that is in no wave gets our ADE profile",
-                cell(&answer["devices"])
+                "its list has {more}{}; each that is in no wave gets our ADE profile",
+                many(&answer["devices"], "device")
             );
         }
     });
@@ -231,27 +228,21 @@ async fn import(
 async fn remove(common: &Common, number: i64, confirm: Option<&str>, place: &Where) -> Done {
     let client = Client::acting(common, place).await?;
     let all = client.get("/api/v1/server-tokens").await?;
-    let mut all = all["servers"].as_array().into_iter().flatten();
-    let row = all
-        .find(|row| super::id_of(&row["id"]) == Some(number))
-        .with_context(|| format!("there is no server entry {number}: `mdmd token status`"))
-        .means(Exit::Precondition)?;
+    let row = numbered(&all["servers"], number, || {
+        format!("there is no server entry {number}: `mdmd token status`")
+    })?;
     let name = cell(&row["name"]);
-    let said = format!(
+    let means = format!(
         "the token of {name} is destroyed, and its list is read no more; at Apple its devices keep the ADE profile that they have: one that is erased is not let in here, and waits at its set-up until another service assigns its own."
     );
-    let Some(confirm) = confirm else {
-        let why = anyhow!("{said} Nothing was done; --confirm \"{name}\" does it");
-        return Err(why).means(Exit::Precondition);
+    let removal = Removal {
+        path: &format!("/api/v1/server-tokens/{number}/remove"),
+        field: "name",
+        typed: &format!("\"{name}\""),
+        means: &means,
+        gone: ("", "name"),
     };
-    let path = format!("/api/v1/server-tokens/{number}/remove");
-    let answer = client
-        .act(&path, &json!({ "name": confirm }), &said)
-        .await?;
-    super::print(common, &answer, |answer| {
-        println!("{} is removed", cell(&answer["name"]));
-    });
-    Ok(())
+    removed(common, &client, &removal, confirm).await
 }
 
 async fn status(common: &Common, place: &Where) -> Done {

@@ -243,12 +243,18 @@ impl Course {
         .await?;
         // Nobody decided anything about one app, and of another one licences are short: what the forecast says of them is accepted by
         // name, and nothing else.
-        let mut waivers = vec![Waiver {
-            check: Check::AppsMapped,
-            serials: BTreeSet::new(),
-            reason: format!("nobody needs {} any more", plan::LEFT_BEHIND),
-        }];
         let mut what_if = org.run_what_if(leg.wave).await?;
+        let mut waivers = Vec::new();
+        // A wave of Macs alone has nothing to waive: there it is a warning.
+        let loses = |why: &String| why.starts_with(&format!("{}:", Check::AppsMapped));
+        let mut found = what_if.blockers.values().chain(what_if.waived.values());
+        if found.any(|why| why.iter().any(loses)) {
+            waivers.push(Waiver {
+                check: Check::AppsMapped,
+                serials: BTreeSet::new(),
+                reason: format!("nobody needs {} any more", plan::LEFT_BEHIND),
+            });
+        }
         if let Some(short) = &mut self.short {
             // Who goes without that app takes licences of the other one, and who gets none then is seen with that accepted.
             let first = org.accept(leg.wave, &what_if.digest, &waivers, "as planned");

@@ -95,7 +95,10 @@ pub(super) fn rows(rows: &[ReportRow]) -> String {
 }
 
 pub(super) fn end(count: u64) -> String {
-    format!("</tbody></table>\n<p>{count} rows</p>\n</body></html>\n")
+    format!(
+        "</tbody></table>\n<p>{}</p>\n</body></html>\n",
+        mdm_core::counted::counted(count, "row")
+    )
 }
 
 /// The completion curve: how many had ended by which day, and dashed how many are expected to.

@@ -79,5 +79,5 @@ pub(super) fn rows(columns: &[&str], rows: &[ReportRow]) -> String {
 }
 
 pub(super) fn end(count: u64) -> String {
-    format!("{count} rows\n")
+    format!("{}\n", mdm_core::counted::counted(count, "row"))
 }

@@ -117,7 +117,7 @@ async fn an_attempt_that_nothing_else_ends_is_given_up_by_an_approver_or_by_two(
 
     let give_up = format!("device|give-up|{first}|--reason|stolen");
     let ended = town.ends(&give_up, 0, "ended as abandoned").await;
-    let path = format!("POST /api/v1/devices/{first}/give-up: ");
+    let path = format!("POST /api/v1/devices/{first}/give-up, if it is not refused: ");
     let said = ended.err.lines().find(|l| l.starts_with(&path));
     assert!(
         said.is_some_and(|s| s.contains("pending at Apple")),

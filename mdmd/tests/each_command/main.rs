@@ -183,10 +183,46 @@ async fn a_runbook_is_in_use_where_it_is_and_not_where_another_says_the_same() {
         .iter()
         .find(|r| r["name"] == "phones");
     assert_eq!(phones.unwrap()["uses"][0]["kind"], "enrolment", "{kept}");
-    town.ends(
-        &format!("{chosen}ios=none"),
-        0,
-        "not planned      the standard runbook",
-    )
-    .await;
+    for usual in ["standard", "none"] {
+        town.ends(&format!("{chosen}ios=phones"), 0, "ios phones")
+            .await;
+        let usual = format!("{chosen}ios={usual}");
+        town.ends(&usual, 0, "not planned      the standard runbook")
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organisation_is_taken_away_by_its_code_typed_once_more() {
+    let town = Town::found(1).await;
+    town.furnish().await;
+    let own = town.made["organisation"].as_str().unwrap();
+    let remove = |code: &str, more: &str| format!("organisation|remove|{code}|--reason|sold{more}");
+    let confirmed = |code: &str| remove(code, &format!("|--confirm|{code}"));
+    town.ends(&confirmed(own), 3, "the only organisation").await;
+    let made = town.json(&["organisation", "new", "Branch"]).await;
+    let branch = made["code"].as_str().unwrap();
+    let says = "every recovery key, bypass code and password";
+    town.ends(&remove(branch, ""), 3, says).await;
+    let says = "must be the code of the organisation";
+    town.ends(&remove(branch, "|--confirm|another"), 2, says)
+        .await;
+    // The way out is named.
+    town.ends(&confirmed(own), 3, "`mdmd token remove`").await;
+    let behind = format!("{}|--leave-behind|1", confirmed(own));
+    town.ends(&behind, 3, "none is enrolled").await;
+
+    let says = "Branch is taken away; 0 rows have gone so far";
+    town.ends(&confirmed(branch), 0, says).await;
+    let listed = town.ends("organisation|removed", 0, branch).await;
+    for word in ["Branch", "sold", "local administrator"] {
+        assert!(listed.out.contains(word), "{word}: {}", listed.out);
+    }
+    town.minutes(20).await;
+    let listed = town.json(&["organisation", "removed"]).await;
+    let row = &listed["removed"][0];
+    assert_eq!(row["keys_gone"], true, "{row}");
+    assert!(row["finished"].is_string(), "{row}");
+    town.ends(&confirmed(branch), 0, "Branch is gone, with ")
+        .await;
 }

@@ -124,7 +124,7 @@ async fn a_place_that_comes_free_after_the_deadline_is_not_taken() {
     let bo = org.clone().acting_for("Bo");
     bo.confirm(asked.approval.unwrap()).await.unwrap();
     watch(&stage, wave, &tills, Some(start + 4 * HOUR)).await;
-    let full = "1 devices of the tag till are on their way, and 1 may be";
+    let full = "1 device of the tag till is on its way, and 1 may be";
     assert_eq!(waits(&org, &waiting.serial).await.as_deref(), Some(full));
 
     // The place comes free long after that deadline: nobody is asked to move at once.

@@ -11,6 +11,9 @@ pub(super) fn body(method: &str, path: &str) -> String {
     let body = match (method, path) {
         ("get", _) => return String::new(),
         ("post", "/api/v1/organisations") => serde_json::json!({ "name": "A third one" }),
+        ("post", "/api/v1/organisations/{code}/remove") => {
+            serde_json::json!({ "confirm": "theirs", "reason": "curious" })
+        }
         ("post", "/api/v1/api-tokens") => serde_json::json!({ "name": "walker", "role": "viewer" }),
         ("post", "/api/v1/api-tokens/{id}/revoke" | "/api/v1/holds/{serial}/release") => {
             serde_json::json!({})

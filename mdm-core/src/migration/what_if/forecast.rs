@@ -175,20 +175,26 @@ impl Forecaster {
     }
 
     fn count(&mut self, member: &LossOf<'_>, goes: Goes) -> NoLicence {
-        let mut first = BTreeSet::new();
-        let short = self.lose(member, goes, &mut first);
+        let (mut first, mut taken) = (BTreeSet::new(), Vec::new());
+        let short = self.lose(member, goes, (&mut first, &mut taken));
         if let Some(stock) = &self.stock {
             let goes = match goes {
                 Goes::IfLicensed if !short.lost.is_empty() => Goes::Not,
                 goes => goes,
             };
-            self.second.add(member, goes, &first, stock);
+            self.second.lack(&short.lost_ids);
+            self.second.add(member, goes, (&first, taken), stock);
         }
         short
     }
 
-    /// Counts what it would lose; it comes `first` where licences of these apps are given out.
-    fn lose(&mut self, member: &LossOf<'_>, goes: Goes, first: &mut BTreeSet<u64>) -> NoLicence {
+    /// Counts what it would lose; it comes `first` where licences of these apps are given out, and has `taken` some.
+    fn lose(
+        &mut self,
+        member: &LossOf<'_>,
+        goes: Goes,
+        (first, taken): (&mut BTreeSet<u64>, &mut Vec<u64>),
+    ) -> NoLicence {
         let mut short = NoLicence::default();
         if member.platform.is_none_or(Platform::is_mac) {
             return short;
@@ -225,7 +231,7 @@ impl Forecaster {
                 false => AppFate::LostStep,
             };
             if takes && fate == AppFate::Kept {
-                self.take(plan, member.licences);
+                taken.extend(self.take(plan, member.licences));
             }
             let stays = plan.filter(|plan| has_step(plan) && needs_licence(plan));
             first.extend(stays.and_then(|plan| plan.store_id));
@@ -301,19 +307,18 @@ impl Forecaster {
         }
     }
 
-    /// Takes the licence with which an app is kept, where it is one that others may want.
-    fn take(&mut self, plan: Option<&AppPlan>, licences: &BTreeSet<u64>) {
+    /// Takes the licence with which an app is kept, where it is one that others may want: of which app.
+    fn take(&mut self, plan: Option<&AppPlan>, licences: &BTreeSet<u64>) -> Option<u64> {
         let plan = plan.filter(|plan| needs_licence(plan));
         let app = plan.and_then(|plan| plan.store_id);
-        let Some(app) = app.filter(|app| !licences.contains(app)) else {
-            return;
-        };
+        let app = app.filter(|app| !licences.contains(app))?;
         let stock = self.stock.as_ref().and_then(|stock| stock.get(&app));
-        if let Some(left) = self.left.get_mut(&app)
-            && stock.is_some_and(|stock| !stock.unlimited)
-        {
-            *left = left.saturating_sub(1);
+        let left = self.left.get_mut(&app).filter(|left| **left > 0)?;
+        if stock.is_none_or(|stock| stock.unlimited) {
+            return None;
         }
+        *left -= 1;
+        Some(app)
     }
 
     /// Who is to get apps of which no licence is left for it, by the place in which members came: known once all were counted. Nobody

@@ -1,6 +1,7 @@
 //! Apps that devices are to get, and would not get for want of a licence. Whoever has an app and would lose it with its data comes first
-//! (the forecast gives them theirs); what is left then goes to all others, in the order in which they come, as licences are given out. Nothing is
-//! lost with its data here: an app that was not there is not there afterwards either.
+//! (the forecast gives them theirs); what is left then goes to all others, in the order in which they come, as licences are given out. Who
+//! stays behind here leaves what it came first for to those that come after it. Nothing is lost with its data here: an app that was not there
+//! is not there afterwards either.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,15 +40,24 @@ pub(super) struct SecondTurn {
     come: usize,
     /// By app, with its identifier; apps of which there are as many licences as one likes are left out.
     waiting: BTreeMap<u64, (String, Vec<Waiting>)>,
+    /// Of members that may stay behind here: the apps of which they have taken licences before, by their places.
+    taken: BTreeMap<usize, Vec<u64>>,
+    /// Apps that somebody has who got no licence. What comes back of these is for such a one, when it is looked at next.
+    lacked: BTreeSet<u64>,
 }
 
 impl SecondTurn {
-    /// The next member, which has come `first` for some of its apps.
+    /// Nobody is given back a licence of these, which somebody lacks who has the app.
+    pub(super) fn lack(&mut self, apps: &BTreeSet<u64>) {
+        self.lacked.extend(apps);
+    }
+
+    /// The next member, which has come `first` for some of its apps, and has `taken` licences of some of these.
     pub(super) fn add(
         &mut self,
         member: &LossOf<'_>,
         goes: Goes,
-        first: &BTreeSet<u64>,
+        (first, taken): (&BTreeSet<u64>, Vec<u64>),
         stock: &BTreeMap<u64, Stock>,
     ) {
         let place = self.come;
@@ -55,7 +65,7 @@ impl SecondTurn {
         let (Some(platform), Some(runbook)) = (member.platform, member.runbook) else {
             return;
         };
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut may_lack) = (BTreeSet::new(), false);
         for plan in &runbook.apps {
             let Some(app) = plan.store_id.filter(|_| plan.action != AppAction::Drop) else {
                 continue;
@@ -71,6 +81,7 @@ impl SecondTurn {
             // Two rows of a table may name one app of the store.
             let mut rows = runbook.apps.iter().filter(|row| row.store_id == Some(app));
             let installs = rows.any(|row| is_installed(row, platform, member));
+            may_lack |= installs;
             let (_, waiting) = self
                 .waiting
                 .entry(app)
@@ -81,6 +92,9 @@ impl SecondTurn {
                 goes,
                 installs,
             });
+        }
+        if may_lack && goes == Goes::IfLicensed && !taken.is_empty() {
+            self.taken.insert(place, taken);
         }
     }
 
@@ -124,6 +138,13 @@ impl SecondTurn {
             let Some((_, one)) = wanted.first().filter(|_| !missing.is_empty()) else {
                 continue;
             };
+            // It stays behind, and gets none of those either.
+            let taken = self.taken.get(&place).into_iter().flatten();
+            for app in taken.filter(|app| !self.lacked.contains(app)) {
+                if let Some(left) = left.get_mut(app) {
+                    *left += 1;
+                }
+            }
             let mut told = Missing {
                 platform: one.platform,
                 apps: Vec::new(),

@@ -86,6 +86,9 @@ pub struct CheckFinding {
     /// What an acceptance is bound to, where that is not the fact as people read it.
     #[serde(skip)]
     bound: Option<String>,
+    /// It is of others than those that are looked at.
+    #[serde(skip)]
+    aside: bool,
 }
 
 impl CheckFinding {
@@ -99,6 +102,7 @@ impl CheckFinding {
             fix: String::new(),
             who: None,
             bound: None,
+            aside: false,
         }
     }
 
@@ -143,6 +147,12 @@ impl CheckFinding {
         self
     }
 
+    /// Binds no acceptance: what is found goes by others than those that are looked at.
+    pub(super) fn aside(mut self) -> Self {
+        self.aside = true;
+        self
+    }
+
     /// What an acceptance of it is bound to: another fact voids it, and time that passes does not.
     pub(crate) fn bound(&self) -> &str {
         self.bound.as_deref().unwrap_or(&self.fact)
@@ -181,9 +191,9 @@ impl CheckFinding {
         self.is_of_the_plan() && self.counts_as(rules, platform) == CheckResult::Block
     }
 
-    /// Whether an acceptance is bound to it. What is seen of manifests comes and goes with the process that looks.
+    /// Whether an acceptance is bound to it.
     pub(crate) fn is_of_the_plan(&self) -> bool {
-        self.check != Check::AppsManifest
+        self.check.binds() && !self.aside
     }
 
     /// The check and its fact in a line, for people.

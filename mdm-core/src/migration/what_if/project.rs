@@ -4,6 +4,7 @@
 use super::{Check, CheckFinding, CheckResult, FactSource, MemberFacts, ServerFacts};
 use crate::calendar::{Calendar, Zone};
 use crate::clock::Timestamp;
+use crate::counted::counted;
 use crate::gap::GapGroup;
 use crate::migration::{Met, Owner};
 use crate::project::{Project, Window};
@@ -184,12 +185,17 @@ pub(crate) fn look_past(
     if let Some((most, at)) = past.at_once.filter(|(most, _)| *most > project.capacity) {
         // Neither how many nor when: what others do changes both, and the fact is to stay the same until it is accepted.
         let fact = format!(
-            "more than {} devices would be in a hold at once",
-            project.capacity
+            "more than {} would be in a hold at once",
+            counted(project.capacity, "device")
         );
         let fix = format!("at most {most}, around {at}");
         let finding = CheckFinding::block(Check::Capacity, fact, &fix, Owner::Destination);
-        found.push(finding.from(FactSource::Operator, None));
+        // As it was said of one device, too: an acceptance of before holds.
+        let bound = format!(
+            "more than {} devices would be in a hold at once",
+            project.capacity
+        );
+        found.push(finding.from(FactSource::Operator, None).binding(bound));
     }
     found.retain(|finding| finding.result != CheckResult::Pass);
     let early = early(project.window, facts);
@@ -231,7 +237,8 @@ fn gate(fact: String) -> CheckFinding {
 
 /// Whether as many devices may be in a hold at once as would be.
 fn capacity((most, at): (u32, Timestamp), may: u32) -> CheckFinding {
-    let fact = format!("at most {most} devices in a hold at once, around {at}; {may} may be");
+    let devices = counted(most, "device");
+    let fact = format!("at most {devices} in a hold at once, around {at}; {may} may be");
     if most <= may {
         return CheckFinding::pass(Check::Capacity, fact);
     }
@@ -313,7 +320,7 @@ fn of_all(facts: &ServerFacts, found: &mut Vec<CheckFinding>) {
         CheckFinding::block(
             Check::Switch,
             format!("{} is off: nothing is submitted", project.name),
-            "turn it on: `mdmd project on`",
+            &format!("turn it on: `mdmd project on {}`", project.name),
             Owner::Destination,
         )
     });

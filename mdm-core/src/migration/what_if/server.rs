@@ -7,6 +7,7 @@ use super::project::{InGap, ProjectFacts, look_at_all};
 use super::{Check, CheckFinding, FactSource, ForNobody, for_whom};
 use crate::checklist::Outside;
 use crate::clock::Timestamp;
+use crate::counted::counted;
 use crate::ids::Serial;
 use crate::licences::{LicenceNeed, TakenOver};
 use crate::migration::Owner;
@@ -473,7 +474,8 @@ pub(crate) fn budget(facts: &ServerFacts, first: Timestamp, now: Timestamp) -> C
     let before = facts.waiting.saturating_add(facts.used);
     let all = facts.requests.saturating_add(before);
     let hours = all.div_ceil(facts.per_hour.max(1));
-    let mut fact = format!("{} requests at {} an hour", facts.requests, facts.per_hour);
+    let requests = counted(facts.requests, "request");
+    let mut fact = format!("{requests} at {} an hour", facts.per_hour);
     if before > 0 {
         use std::fmt::Write as _;
         let _ = write!(
@@ -482,7 +484,8 @@ pub(crate) fn budget(facts: &ServerFacts, first: Timestamp, now: Timestamp) -> C
             facts.waiting, facts.used
         );
     }
-    let fact = format!("{fact}: the last one leaves in about {hours} hours");
+    let in_hours = counted(hours, "hour");
+    let fact = format!("{fact}: the last one leaves in about {in_hours}");
     let leaves = now + Duration::from_secs(u64::from(hours) * 3600);
     let fix = "have fewer deadlines, or begin earlier";
     // How much of the hour is used says nothing of the plan.

@@ -12,10 +12,11 @@ use super::super::ports::ActivityRequest;
 use super::super::sync::append;
 use super::super::wave::platform_of;
 use super::super::what_if::MemberReport;
-use super::plan::{begun, is_at_apple};
+use super::plan::{begun, is_at_apple, no_longer_asked};
 use super::{Act, ActDone, ActPlan, Found, Looked, PlannedRequest, nobody};
 use crate::calendar::HOLD;
 use crate::clock::Timestamp;
+use crate::counted::{agree, counted};
 use crate::device::Leaving;
 use crate::enrollment::EnrollmentState;
 use crate::errand::{ErrandKind, ErrandMember, MOST_DEVICES};
@@ -423,15 +424,21 @@ impl Org {
         let count = after.values().map(Vec::len).sum::<usize>();
         let mut sentences = Vec::new();
         if !before.is_empty() {
+            let count = before.len();
             sentences.push(format!(
-                "{} users are no longer asked to migrate; their devices stay with the service that they came from.",
-                before.len()
+                "{} the service that {} from.",
+                no_longer_asked(count, ("stays with", "stay with")),
+                agree(count, "it came", "they came")
             ));
         }
         if count > 0 {
             sentences.push(format!(
-                "{count} devices leave us for the service that they came from: their users may start at once and must by {deadline}; \
-                 what we installed goes, apps stay as far as that service keeps them."
+                "{} {} us for the service that {} from: {} may start at once and must by {deadline}; \
+                 what we installed goes, apps stay as far as that service keeps them.",
+                counted(count, "device"),
+                agree(count, "leaves", "leave"),
+                agree(count, "it came", "they came"),
+                agree(count, "its user", "their users"),
             ));
         }
         let mut warnings = self.act_warnings(&requests).await?;

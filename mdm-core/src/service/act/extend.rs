@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::Org;
 use super::Found;
 use crate::clock::Timestamp;
+use crate::counted::{agree, counted};
 use crate::error::Error;
 use crate::ids::WaveId;
 use crate::project::PinnedPlan;
@@ -95,12 +96,16 @@ impl Org {
         let mut warnings = Vec::new();
         if hurried > 0 {
             warnings.push(format!(
-                "notice: {hurried} users, who were asked before, get less than {hours} hours until {deadline}"
+                "notice: {}, who {} asked before, {} less than {hours} hours until {deadline}",
+                counted(hurried, "user"),
+                agree(hurried, "was", "were"),
+                agree(hurried, "gets", "get"),
             ));
         }
         if outside > 0 {
             warnings.push(format!(
-                "window: for {outside} devices {deadline} lies outside of the hours in which people work"
+                "window: for {} {deadline} lies outside of the hours in which people work",
+                counted(outside, "device")
             ));
         }
         let most = used.most_at_once(&own);

@@ -20,6 +20,7 @@ use super::wave::check_digest;
 use super::what_if::{MemberReport, Since};
 use crate::check::{Check, CheckResult, Unknowns};
 use crate::clock::Timestamp;
+use crate::counted::counted;
 use crate::device::{Device, Platform};
 use crate::error::Error;
 use crate::ids::{ApprovalId, ErrandId, ProjectId, Serial, ServerId, WaveId};
@@ -179,6 +180,12 @@ impl ActPlan {
         self
     }
 
+    /// The same, with what should be known and is no part of what is accepted.
+    fn saying(mut self, aside: &[String]) -> Self {
+        self.warnings.extend_from_slice(aside);
+        self
+    }
+
     /// The same, with the apps that would be lost.
     fn losing(mut self, forecast: Option<Forecast>) -> Self {
         self.forecast = forecast;
@@ -256,6 +263,8 @@ struct Looked {
     against_all: Vec<String>,
     /// What should be known.
     warnings: Vec<String>,
+    /// What should be known, and binds no acceptance.
+    aside: Vec<String>,
     /// What every check found, for devices that start to migrate.
     seen: Option<Seen>,
     /// Which way back each device has, for a return.
@@ -295,7 +304,7 @@ impl Looked {
         let server = server.filter(|f| warns(f, None)).map(CheckFinding::line);
         let devices = all
             .into_iter()
-            .map(|(line, n)| format!("{line} ({n} devices)"));
+            .map(|(line, n)| format!("{line} ({})", counted(n, "device")));
         devices.chain(server).collect()
     }
 }

@@ -15,6 +15,7 @@ use super::back::BackLook;
 use super::{Act, ActPlan, Found, Looked, MigrationAct, PlannedRequest, Seen};
 use crate::check::{Check, CheckResult};
 use crate::clock::Timestamp;
+use crate::counted::{agree, counted};
 use crate::device::{Device, MigrationStatus, OrgReading, Platform};
 use crate::errand::MOST_DEVICES;
 use crate::error::{Error, PortError};
@@ -111,23 +112,20 @@ impl Org {
                 findings,
             });
         }
-        let (mut against_all, mut warnings) = (Vec::new(), Vec::new());
+        let (mut against_all, mut warnings, mut aside) = (Vec::new(), Vec::new(), Vec::new());
         if let MigrationAct::Extend { deadline } = &act.what {
             warnings = self.look_at_extension(&mut all, *deadline).await?;
         }
         if let Some(report) = &what_if {
             against_all = report.against_all(rules);
-            // Said of the requests and licences of this plan itself.
-            warnings = report.warnings_but(
-                rules,
-                &[
-                    Check::PostBudget,
-                    Check::AppsLicences,
-                    Check::Endpoints,
-                    Check::TlsCert,
-                    Check::AppsManifest,
-                ],
-            );
+            // The others are said of the requests and licences of this plan itself.
+            let said = report.warnings_but(rules, &[Check::PostBudget, Check::AppsLicences]);
+            for warning in said {
+                match warning.of_the_plan {
+                    true => warnings.push(warning.line),
+                    false => aside.push(warning.line),
+                }
+            }
             warnings.extend(self.projects_off(&all).await?);
         }
         let mut look = BackLook::default();
@@ -148,6 +146,7 @@ impl Org {
             projects,
             against_all,
             warnings,
+            aside,
             seen,
             back: look.ways,
             checks: look.members,
@@ -257,11 +256,15 @@ impl Org {
                     .ok_or(Error::NotFound("server entry"))?;
                 let revisions: BTreeMap<Platform, i64> =
                     runbooks.iter().map(|(p, r)| (*p, r.content_id())).collect();
+                let count = going.len();
                 let consequence = format!(
-                    "{} devices leave their management service for {}: their users may start at once and must by {deadline}; \
+                    "{} {} {} management service for {}: {} may start at once and must by {deadline}; \
                      what the old service installed goes, apps stay as far as the runbook keeps them.",
-                    going.len(),
-                    server.name
+                    counted(count, "device"),
+                    agree(count, "leaves", "leave"),
+                    agree(count, "its", "their"),
+                    server.name,
+                    agree(count, "its user", "their users"),
                 );
                 let request = ActivityRequest::AssignWithDeadline {
                     server: server.uuid,
@@ -279,7 +282,11 @@ impl Org {
                     deadline: *deadline,
                     force: None,
                 },
-                format!("{} users get until {deadline}.", going.len()),
+                format!(
+                    "{} {} until {deadline}.",
+                    counted(going.len(), "user"),
+                    agree(going.len(), "gets", "get")
+                ),
                 json!([]),
             ),
             MigrationAct::Force { deadline } => (
@@ -289,13 +296,13 @@ impl Org {
                 },
                 if *deadline <= now {
                     format!(
-                        "Earlier deadline: these {} users can no longer postpone.",
-                        going.len()
+                        "Earlier deadline: {} can no longer postpone.",
+                        these(going.len())
                     )
                 } else {
                     format!(
-                        "Earlier deadline: these {} users can postpone until {deadline} only.",
-                        going.len()
+                        "Earlier deadline: {} can postpone until {deadline} only.",
+                        these(going.len())
                     )
                 },
                 json!([act.reason]),
@@ -303,8 +310,9 @@ impl Org {
             MigrationAct::Cancel | MigrationAct::Return { .. } => (
                 ActivityRequest::Cancel,
                 format!(
-                    "{} users are no longer asked to migrate; their devices return to the service that they came from.",
-                    going.len()
+                    "{} the service that {} from.",
+                    no_longer_asked(going.len(), ("returns to", "return to")),
+                    agree(going.len(), "it came", "they came")
                 ),
                 json!([]),
             ),
@@ -358,6 +366,7 @@ impl Org {
             found.len(),
             &bound,
         )
+        .saying(&looked.aside)
         .losing(looked.seen.as_ref().map(|seen| seen.forecast.clone()))
         .against_all(looked.against_all.clone()))
     }
@@ -526,4 +535,23 @@ pub(super) fn begun(device: Option<&Device>) -> bool {
 /// Whether something of the attempt is at Apple, so that calling it back takes a request.
 pub(super) const fn is_at_apple(attempt: &Move) -> bool {
     !attempt.is_planned()
+}
+
+/// Those whose time is taken away, in words.
+fn these(count: usize) -> String {
+    match count {
+        1 => "this user".to_owned(),
+        count => format!("these {count} users"),
+    }
+}
+
+/// What becomes of those who are called back before they began; `go` is the word for one device, and that for several.
+pub(super) fn no_longer_asked(count: usize, go: (&str, &str)) -> String {
+    format!(
+        "{} {} no longer asked to migrate; {} {}",
+        counted(count, "user"),
+        agree(count, "is", "are"),
+        agree(count, "its device", "their devices"),
+        agree(count, go.0, go.1)
+    )
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Members;
 use crate::checklist::ItemState::{Later, Missing, Warn};
 use crate::checklist::{ChecklistItem, Stage};
+use crate::counted::counted;
 use crate::error::Error;
 use crate::ids::WaveId;
 use crate::project::Project;
@@ -75,7 +76,7 @@ impl Org {
                 ),
                 Some(wave) => {
                     let [all, ..] = members.by_wave.get(&wave.id).copied().unwrap_or(none);
-                    ChecklistItem::done(Stage::Plan, &name("pilot"), format!("{all} devices"))
+                    ChecklistItem::done(Stage::Plan, &name("pilot"), counted(all, "device"))
                 }
             });
             items.push(rehearsed(&name("rehearsal"), &of, members));
@@ -178,7 +179,7 @@ impl Org {
             items.push(ChecklistItem::done(
                 Stage::Submit,
                 name,
-                format!("{all} devices"),
+                counted(all, "device"),
             ));
         }
         if let Some(pause) = &wave.paused {
@@ -187,7 +188,11 @@ impl Org {
             items.push(ChecklistItem::not(Missing, Stage::Watch, name, fact, fix));
         }
         if moving > 0 || attention > 0 {
-            let fact = format!("{moving} devices are on their way, {attention} need a person");
+            let fact = format!(
+                "{} on the way, {} that a person must look at",
+                counted(moving, "device"),
+                counted(attention, "device")
+            );
             items.push(match attention {
                 0 => ChecklistItem::done(Stage::Watch, name, fact),
                 _ => {

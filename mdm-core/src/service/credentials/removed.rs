@@ -8,15 +8,15 @@ use crate::inventory::PullPhase;
 use crate::organisation::TokenKey;
 use crate::service::Org;
 use crate::store::Batch;
-use crate::wave::{Server, WaveState};
+use crate::wave::Server;
 
 impl Org {
     /// Takes the account of the organisation API away: its key is destroyed, and nothing is asked of Apple with it any more. At Apple it
     /// stays until somebody revokes it there. `client_id` is that of the account, typed by whoever wants it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where there is none; [`Error::BadInput`] for another one; [`Error::Precondition`] names the wave or the request
-    /// that needs it; the store's.
+    /// [`Error::NotFound`] where there is none; [`Error::BadInput`] for another one; [`Error::Precondition`] names the wave whose members
+    /// have not ended, or the request, that needs it; the store's.
     pub async fn remove_api_account(&self, client_id: &str) -> Result<(), Error> {
         let key = self
             .again_on_conflict(|| async {
@@ -52,13 +52,22 @@ impl Org {
         Ok(())
     }
 
-    /// What is asked of Apple with the account, in words.
+    /// What is asked of Apple with the account, in words, and what ends that.
     async fn asks_with_account(&self) -> Result<Option<String>, Error> {
-        let sent = |state: &WaveState| matches!(state, WaveState::Submitted { .. });
-        if let Some(wave) = self.all_waves().await?.iter().find(|w| sent(&w.state)) {
+        for wave in self.all_waves().await? {
+            if !wave.is_submitted() {
+                continue;
+            }
+            // A wave whose members have all ended is over, though nobody has closed it yet.
+            let open = self.walk_members(wave.id).await?.open;
+            if open == 0 {
+                continue;
+            }
+            let name = &wave.name;
             return Ok(Some(format!(
-                "the wave {} is submitted, and what becomes of it is read with this account; `mdmd business add` puts another in its place",
-                wave.name
+                "the wave {name} is submitted, and what becomes of its members that have not come to an end ({open}) is read with this \
+                 account: `mdmd business add` puts another in its place; or wait, call them back (`mdmd wave cancel {name}`), take out those that Apple was not asked for \
+                 (`mdmd wave withdraw {name}`), or give up those that never come (`mdmd device give-up`)"
             )));
         }
         let open = self.open_errands().await?;

@@ -546,9 +546,7 @@ fn checked(target: &Target) -> Result<Target, Error> {
             Target::Group(one.ok_or_else(|| Error::bad_input("groups", "must not be empty"))?)
         }
         Target::User(name) => {
-            if name.trim().is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
-                return Err(Error::bad_input("user", "must be 1 to 255 characters"));
-            }
+            crate::line::check_filled("user", name, 255)?;
             Target::User(name.clone())
         }
         Target::Organisation | Target::Device(_) => target.clone(),

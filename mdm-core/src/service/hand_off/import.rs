@@ -138,17 +138,19 @@ impl Org {
     /// A bundle that is sealed to several jobs is one bundle all the same. The row of whichever took it stays for as long as one of the
     /// others may be open.
     async fn never_used(&self, id: HandOffId, sha256: &str) -> Result<(), Error> {
-        let used = |job: &HandOff| match &job.state {
-            HandOffState::Importing { bundle, .. } | HandOffState::Imported { bundle, .. } => {
-                bundle == sha256 && job.id != id
-            }
-            _ => false,
-        };
+        let used = |job: &HandOff| job.bundle() == Some(sha256) && job.id != id;
         match self.all_hand_offs().await?.iter().find(|job| used(job)) {
-            Some(other) => Err(Error::Precondition(format!(
-                "this bundle was taken for job {} already",
-                other.id
-            ))),
+            Some(other) => {
+                let rest = match other.state {
+                    HandOffState::Closed { .. } => {
+                        "; that was closed, and what it had not taken comes in a new bundle for a new job (`mdmd hand-off key`)"
+                    }
+                    _ => "",
+                };
+                let id = other.id;
+                let why = format!("this bundle was taken for job {id} already{rest}");
+                Err(Error::Precondition(why))
+            }
             None => Ok(()),
         }
     }

@@ -129,3 +129,20 @@ async fn what_was_claimed_before_everything_was_stopped_is_not_begun() {
     let _work = leases.keep(leases.stopped(), &[job(1)], lease(), pending());
     assert!(!leases.due(START + LENGTH).is_empty());
 }
+
+#[tokio::test]
+async fn what_is_under_way_for_one_organisation_is_stopped_and_nothing_else() {
+    let leases = Leases::default();
+    let other = Job::new(OrganisationId(2), JobId(1), START, JobKind::Errands);
+    let its = tokio::spawn(leases.keep(0, &[job(1), job(2)], lease(), pending()));
+    let others = tokio::spawn(leases.keep(0, std::slice::from_ref(&other), lease(), pending()));
+    leases.stop_of(OrganisationId(1));
+    its.await.unwrap();
+    assert!(!others.is_finished());
+    let now = START + LENGTH;
+    let left = [(super::claim(&other, lease()), now + LENGTH)];
+    assert_eq!(leases.due(now), left);
+    // What is begun for it after that is not meant.
+    let _work = leases.keep(0, &[job(1)], lease(), pending());
+    assert_eq!(leases.due(now).len(), 2);
+}

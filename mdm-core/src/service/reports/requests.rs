@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::evidence::{ReportKind, ReportRow, ReportSink};
 use crate::ids::{ErrandId, WaveId};
 use crate::service::Org;
+use crate::service::gate::{BudgetReport, Spent};
 
 const COLUMNS: &[&str] = &[
     "request",
@@ -30,6 +31,17 @@ const COLUMNS: &[&str] = &[
     "needs a person",
 ];
 
+/// What is used of Apple's budgets, for each kind of requests.
+const OF_BUDGETS: &[&str] = &[
+    "budget",
+    "requests",
+    "used",
+    "left",
+    "waiting",
+    "none before",
+    "Apple wants silence until",
+];
+
 impl Org {
     pub(super) async fn report_requests(
         &self,
@@ -40,8 +52,9 @@ impl Org {
         let title = self.title_of(wave, "Requests to Apple", None).await?;
         let mut head = self.report_head(ReportKind::Requests, title, now);
         head.columns = COLUMNS;
-        let budgets = self.store().budgets(self.id()).await?;
-        head.fact("budgets", budgets);
+        let budgets = self.budgets().await?;
+        let of_budgets = budgets.iter().flat_map(|budget| of_budget(budget, now));
+        head.table("budgets", OF_BUDGETS, of_budgets.collect());
         sink.head(head).await?;
         let mut after = ErrandId(0);
         loop {
@@ -72,6 +85,28 @@ impl Org {
             None => self.store().errands(self.id(), after, limit).await?,
         })
     }
+}
+
+/// The rows of a budget. Where Apple names no number, nothing is counted, and only pauses are kept.
+fn of_budget(budget: &BudgetReport, now: Timestamp) -> Vec<ReportRow> {
+    let row = |what: &str, spent: &Spent, waiting: u32| {
+        let counted = spent.allowed.is_some();
+        let next = Timestamp::from_millis(spent.status.next_at_ms);
+        vec![
+            json!(budget.name),
+            json!(what),
+            cell(counted.then_some(spent.status.used)),
+            cell(counted.then_some(spent.status.left)),
+            json!(waiting),
+            cell((next > now).then_some(next)),
+            cell(budget.paused_until),
+        ]
+    };
+    vec![
+        row("reads", &budget.reads, 0),
+        row("lists", &budget.lists, 0),
+        row("writes", &budget.writes, budget.waiting_writes),
+    ]
 }
 
 fn row(errand: &Errand, now: Timestamp) -> ReportRow {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::audit::Role;
 use crate::error::Error;
 use crate::ids::SecretId;
+use crate::line;
 use crate::person::{AccountMode, SignIn, WebView};
 use crate::secret::{Secret, SecretKind};
 use crate::service::Org;
@@ -190,10 +191,8 @@ fn missing(field: &str) -> Error {
 /// What can be said of new values without asking anybody.
 fn check(new: &NewSignIn) -> Result<(), Error> {
     let word = |field: &str, value: &Option<String>, most: usize| match value {
-        Some(v) if v.is_empty() || v.len() > most || v.chars().any(char::is_control) => Err(
-            Error::bad_input(field, format!("must be 1 to {most} characters")),
-        ),
-        _ => Ok(()),
+        Some(value) => line::check_filled(field, value, most),
+        None => Ok(()),
     };
     if let Some(issuer) = &new.issuer
         && (!is_https(issuer) || issuer.contains('?'))

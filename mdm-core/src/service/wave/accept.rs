@@ -12,20 +12,17 @@ use super::super::ports::ActivityRequest;
 use super::super::sync::append;
 use super::super::what_if::{Detail, Since, WhatIfReport, found_now};
 use super::accepted::digest;
-use super::runbook_for;
-use crate::check::Check;
+use super::{runbook_for, waiving};
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::errand::{ErrandKind, ErrandMember, MOST_DEVICES};
 use crate::error::Error;
 use crate::ids::{RunbookId, Serial, WaveId};
+use crate::line;
 use crate::migration::{Event, Move, MoveState};
 use crate::project::{PinnedPlan, WhatIfRun};
 use crate::store::Batch;
 use crate::wave::{Acceptance, Waiver, Wave, WaveState};
-
-/// The most waivers of one acceptance.
-const MOST_WAIVERS: usize = 1_000;
 
 /// What stands against a submission, and the digest of what would be submitted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -99,12 +96,10 @@ impl Org {
             .collect();
         dates.sort_by_key(|(serial, ..)| *serial);
         let mut against_all = report.against_all(rules);
-        let mut warnings = report.warnings_but(rules, &[]);
+        let warnings = report.warnings_but(rules, &[]).into_iter();
+        let mut warnings: Vec<String> = warnings.map(|warning| warning.line).collect();
         let of_apps = self.app_warnings(&row).await?;
-        // What a look from outside tells comes and goes with the process that looks, and whether a step is for nobody with the tags of
-        // whoever is no part of this; the runbooks themselves are bound, and so is what blocks.
-        let unbound = [Check::Endpoints, Check::TlsCert, Check::RunbookValid];
-        let mut known = report.server_bound(rules, &unbound);
+        let mut known = report.server_bound(rules);
         known.extend(of_apps.iter().cloned());
         warnings.extend(of_apps);
         let digest = digest(
@@ -268,7 +263,8 @@ impl Org {
     ///
     /// # Errors
     /// [`Error::Precondition`] when the wave is closed, members, findings or runbooks are not those of the digest any more, or
-    /// something stands against all of them; [`Error::BadInput`] for a waiver without a reason or of what nobody can waive; the store's.
+    /// something stands against all of them; [`Error::BadInput`] for a waiver without a reason, of what nobody can waive, or of what keeps
+    /// nobody back; the store's.
     pub async fn accept(
         &self,
         wave: WaveId,
@@ -278,7 +274,7 @@ impl Org {
     ) -> Result<Accepted, Error> {
         check_digest(digest)?;
         sentence("reason", reason, false)?;
-        check_waivers(waivers, self.wave_row(wave).await?.project.is_some())?;
+        waiving::check(waivers, self.wave_row(wave).await?.project.is_some())?;
         let rules = &self.organisation.settings.unknowns;
         let (accepted, staying) = self.again_on_conflict(|| async {
             // Held by its version: of a wave that is closed meanwhile nothing is accepted either.
@@ -310,7 +306,10 @@ impl Org {
             row.acceptance = Some(acceptance.clone());
             // Kept as it will be shown from now on.
             what_if.accepted = Some(acceptance.clone());
+            let idle = waiving::idle(waivers.iter().collect(), &what_if.report, rules);
             what_if.report = self.with_waivers(&row, what_if.report, waivers).await?;
+            // Who lacks a licence only because others go by a waiver is found with that waiver.
+            waiving::refuse_idle(&waiving::idle(idle, &what_if.report, rules))?;
             what_if.blockers = what_if.report.staying(rules, waivers);
             what_if.waived = what_if.report.waived(rules, waivers);
             if let Some(why) = what_if.report.over(&what_if.blockers) {
@@ -600,38 +599,12 @@ pub(in crate::service) fn sentence(
     text: &str,
     needed: bool,
 ) -> Result<(), Error> {
-    if text.len() > 1_000 || text.chars().any(char::is_control) {
-        return Err(Error::bad_input(field, "must be at most 1000 characters"));
-    }
+    line::check(field, text, 1_000)?;
     if needed && text.trim().is_empty() {
         return Err(Error::bad_input(
             field,
             "must be there: it goes into the record",
         ));
-    }
-    Ok(())
-}
-
-/// That waivers can be, and what to do where they cannot; what was done for devices is said of waves of a project alone.
-fn check_waivers(waivers: &[Waiver], of_project: bool) -> Result<(), Error> {
-    if waivers.len() > MOST_WAIVERS {
-        let problem = format!("are more than {MOST_WAIVERS}");
-        return Err(Error::bad_input("waivers", problem));
-    }
-    for waiver in waivers {
-        if !Waiver::is_possible(waiver.check) {
-            let way = match waiver.check {
-                Check::Prerequisites if of_project => {
-                    ": have it done, or say why not: `mdmd wave met`"
-                }
-                Check::Prerequisites => ": let them go with a wave of the project, or change that",
-                Check::Window | Check::Blackout => ": change the dates, or the project",
-                _ => "",
-            };
-            let problem = format!("{} cannot be waived by anybody{way}", waiver.check);
-            return Err(Error::bad_input("waivers.check", problem));
-        }
-        sentence("waivers.reason", &waiver.reason, true)?;
     }
     Ok(())
 }

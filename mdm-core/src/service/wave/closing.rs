@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::super::Org;
+use crate::counted::{agree, counted};
 use crate::error::Error;
 use crate::ids::{ProjectId, WaveId};
 use crate::store::Batch;
@@ -49,7 +50,9 @@ impl Org {
         }
         if open > 0 {
             return Err(Error::Precondition(format!(
-                "{open} devices have not come to an end: withdraw them, call them back, wait, or give up those that never come (`mdmd device give-up`)"
+                "{} {} not come to an end: withdraw them, call them back, wait, or give up those that never come (`mdmd device give-up`)",
+                counted(open, "device"),
+                agree(open, "has", "have")
             )));
         }
         Ok(())

@@ -29,12 +29,12 @@ pub(super) struct Counted {
 
 /// What looking after a wave needs of its members.
 #[derive(Debug, Default)]
-pub(super) struct Walk {
+pub(in crate::service) struct Walk {
     pub(super) tally: Tally,
     /// How many ended how.
     pub(super) ends: BTreeMap<String, usize>,
     /// How many have not ended.
-    pub(super) open: usize,
+    pub(in crate::service) open: usize,
     /// The last deadline of those, not before now.
     pub(super) last_deadline: Option<Timestamp>,
     /// How many rows cannot be read, where it goes on with the others: of their members nobody knows whether they have ended.
@@ -89,7 +89,7 @@ impl Org {
     }
 
     /// The same without the marks.
-    pub(super) async fn walk_members(&self, wave: WaveId) -> Result<Walk, Error> {
+    pub(in crate::service) async fn walk_members(&self, wave: WaveId) -> Result<Walk, Error> {
         let mut walk = Walk::default();
         let mut own: BTreeSet<SetUpId> = BTreeSet::new();
         let mut after = MoveId(0);

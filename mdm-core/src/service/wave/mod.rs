@@ -17,6 +17,7 @@ mod projects;
 mod recheck;
 mod steer;
 mod terms;
+mod waiving;
 
 pub use accept::{Accepted, WhatIf};
 pub(super) use accept::{check_digest, sentence};

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::super::Org;
 use super::super::decision::Decision;
 use super::super::sync::append;
+use crate::check::Check;
 use crate::error::Error;
 use crate::ids::{MoveId, Serial, WaveId};
 use crate::migration::{Event, Move, MoveState};
@@ -27,6 +28,8 @@ const NAMED: usize = 1000;
 enum Change {
     /// Something new stands against it.
     Blocked,
+    /// The same checks stand against it, for other reasons.
+    Otherwise,
     /// Nothing does any more.
     Cleared,
     /// It goes as it was accepted.
@@ -98,7 +101,7 @@ impl Org {
             match change {
                 Change::Blocked => newly.push(attempt.serial),
                 Change::Cleared => cleared.push(attempt.serial),
-                Change::Accepted | Change::Void => {}
+                Change::Otherwise | Change::Accepted | Change::Void => {}
             }
         }
         for ids in changed.chunks(CHUNK) {
@@ -128,7 +131,7 @@ impl Org {
             if change != Change::Accepted {
                 d.tell_move(&Event::Checked { blockers });
             }
-            if accepted && change != Change::Blocked {
+            if accepted && !matches!(change, Change::Blocked | Change::Otherwise) {
                 d.tell_move(&Event::Accepted);
             }
             append(&mut batch, d.into_batch());
@@ -141,9 +144,12 @@ impl Org {
 fn change(attempt: &Move, found: &BTreeMap<Serial, Vec<String>>, accepted: bool) -> Option<Change> {
     match (&attempt.state, found.get(&attempt.serial)) {
         (MoveState::Planned | MoveState::Ready, Some(_)) => Some(Change::Blocked),
-        // The same checks may count other days.
+        (MoveState::Blocked { blockers }, Some(now)) if checks(blockers) != checks(now) => {
+            Some(Change::Blocked)
+        }
+        // One check has several: an app that would be lost, and one that would be missing.
         (MoveState::Blocked { blockers }, Some(now)) => {
-            (checks(blockers) != checks(now)).then_some(Change::Blocked)
+            (reasons(blockers) != reasons(now)).then_some(Change::Otherwise)
         }
         (MoveState::Blocked { .. }, None) => Some(Change::Cleared),
         (MoveState::Planned, None) => accepted.then_some(Change::Accepted),
@@ -152,10 +158,38 @@ fn change(attempt: &Move, found: &BTreeMap<Serial, Vec<String>>, accepted: bool)
     }
 }
 
+/// What stands against somebody, without numbers: other days and moments are no other reason. Nor is what is seen of manifests: that may
+/// be another sentence with every look, and no plan is bound to it.
+fn reasons(blockers: &[String]) -> BTreeSet<String> {
+    let seen = format!("{}:", Check::AppsManifest);
+    let without =
+        |line: &String| -> String { line.chars().filter(|c| !c.is_ascii_digit()).collect() };
+    let bound = blockers.iter().filter(|line| !line.starts_with(&seen));
+    bound.map(without).collect()
+}
+
 /// The checks of what stands against somebody, without their facts.
 fn checks(blockers: &[String]) -> BTreeSet<&str> {
     blockers
         .iter()
         .filter_map(|line| line.split(':').next())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_reason_is_one_under_the_same_check_too_and_other_numbers_are_none() {
+        let of = |fact: &str| vec![format!("apps.licences: {fact}")];
+        let lost = of("no licence is left for apps that go: Notes and 2 more");
+        let (more, missing) = (
+            of("no licence is left for apps that go: Notes and 11 more"),
+            of("no licence is left for apps that it is to get: Notes"),
+        );
+        assert_eq!(checks(&lost), checks(&missing));
+        assert_eq!(reasons(&lost), reasons(&more));
+        assert_ne!(reasons(&lost), reasons(&missing));
+    }
 }

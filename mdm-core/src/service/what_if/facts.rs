@@ -267,7 +267,8 @@ impl Org {
         self.try_codes(&mut plan).await?;
         plan.manifests = self.manifests_known(plan.manifest_urls(), None).await?;
         let serials: Vec<Serial> = plan.members.keys().cloned().collect();
-        Box::pin(self.count_at_once(&mut plan, &serials, &counted)).await?;
+        let at_once = Box::pin(self.count_at_once(&plan, &serials, &counted)).await?;
+        plan.at_once = at_once;
         Ok(plan)
     }
 

@@ -154,8 +154,7 @@ impl Org {
         taken: Timestamp,
         rows: Vec<Said>,
     ) -> Result<ImportOutcome, Error> {
-        let from = crate::organisation::check_name(from)
-            .map_err(|_| Error::bad_input("from", "must be 1 to 200 characters"))?;
+        let from = crate::organisation::name_in("from", from)?;
         let now = self.now();
         if taken > now + std::time::Duration::from_secs(86_400) {
             return Err(Error::bad_input("taken", "lies in the future"));

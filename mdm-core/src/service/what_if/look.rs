@@ -27,6 +27,14 @@ use crate::wave::Waiver;
 /// Devices whose rows are read at a time.
 const CHUNK: usize = 1000;
 
+/// What is looked at of each member, and what of it is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    pub(super) detail: Detail,
+    /// Whether gates of projects that it goes past keep it back.
+    pub(super) gates: bool,
+}
+
 /// What was found for members.
 #[derive(Debug, Default)]
 pub(super) struct Looked {
@@ -54,8 +62,8 @@ pub(super) struct Counts {
     pub(super) steps: StepCounter,
     /// The apps of each runbook that take licences.
     pub(super) apps: BTreeMap<RunbookKey, Vec<(u64, String)>>,
-    /// Of each group, how many members have it.
-    pub(super) groups: BTreeMap<GapGroup, usize>,
+    /// Of each group that has a limit, which members have it.
+    pub(super) groups: BTreeMap<GapGroup, BTreeSet<Serial>>,
     pub(super) members: usize,
     /// Licences as a plan may count on them; none without a location, where nothing can be said of them.
     pub(super) free: Option<Free>,
@@ -95,16 +103,16 @@ impl Org {
         plan: &Plan,
         serials: &[Serial],
         counts: &mut Counts,
-        detail: Detail,
+        how: How,
     ) -> Result<Looked, Error> {
         let mut all = Looked::default();
         let rules = &self.organisation.settings.unknowns;
         for chunk in serials.chunks(CHUNK) {
-            for mut member in self.look_at_chunk(plan, chunk, counts).await? {
+            for mut member in self.look_at_chunk(plan, chunk, counts, how).await? {
                 all.weights.push(member.counts_as);
                 all.staying.push(member.stays(rules));
                 all.staying_anyway.push(member.stays_anyway(rules));
-                match detail {
+                match how.detail {
                     Detail::Counts => continue,
                     Detail::Problems => {
                         member.findings.retain(|f| f.result != CheckResult::Pass);
@@ -144,6 +152,7 @@ impl Org {
         plan: &Plan,
         serials: &[Serial],
         counts: &mut Counts,
+        how: How,
     ) -> Result<Vec<MemberReport>, Error> {
         let now = self.now();
         let rules = &self.organisation.settings.unknowns;
@@ -229,7 +238,7 @@ impl Org {
             let mut past = Vec::new();
             for Passed { project, gates } in own {
                 let together = Past {
-                    gates,
+                    gates: if how.gates { gates } else { &[] },
                     at_once: plan.at_once,
                 };
                 let unmet: Vec<String> = project.prerequisites.iter().cloned().collect();
@@ -249,7 +258,10 @@ impl Org {
             // Who is in another wave is counted there, and stays out of this one.
             if let Some(device) = device.filter(|_| !facts.in_other_wave) {
                 for group in groups_of(device) {
-                    *counts.groups.entry(group).or_default() += 1;
+                    if plan.gap.counts(&group) {
+                        let members = counts.groups.entry(group).or_default();
+                        members.insert(serial.clone());
+                    }
                 }
             }
             // Of one that nobody knows no tag is known, either.

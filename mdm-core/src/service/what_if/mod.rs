@@ -25,6 +25,7 @@ use super::Org;
 use super::licences::Free;
 use crate::check::{Check, CheckResult, Unknowns};
 use crate::clock::Timestamp;
+use crate::counted::counted;
 use crate::device::Platform;
 use crate::error::Error;
 use crate::ids::{Serial, ServerId, WaveId};
@@ -119,6 +120,21 @@ pub struct WhatIfReport {
     /// For a wave of a project: the room of its members there.
     #[serde(skip)]
     room: Option<room::Room>,
+    /// The room of its members in the gap.
+    #[serde(skip)]
+    gap: room::GapRoom,
+}
+
+/// What would tell what nobody has told, and whether an acceptance is bound to that.
+type Untold<'a> = (bool, &'a BTreeSet<String>);
+
+/// What should be known of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Warning {
+    /// In plain words.
+    pub(super) line: String,
+    /// An acceptance is bound to it.
+    pub(super) of_the_plan: bool,
 }
 
 impl MemberReport {
@@ -213,9 +229,29 @@ impl WhatIfReport {
         all.filter(|(_, waived)| !waived.is_empty()).collect()
     }
 
+    /// Whether a waiver lets anybody go: something that its check found keeps a device back for which it is.
+    pub(super) fn is_of_use(&self, rules: &Unknowns, waiver: &Waiver) -> bool {
+        let holds = |member: &MemberReport| {
+            let blocks = |f: &CheckFinding| {
+                f.counts_as(rules, member.platform) == CheckResult::Block
+                    && waiver.covers(f.check, &member.serial)
+            };
+            member.findings.iter().any(blocks)
+        };
+        if waiver.serials.is_empty() {
+            return self.members.iter().any(holds);
+        }
+        // They stand in the order of their serial numbers.
+        let at = |serial| self.members.binary_search_by(|m| m.serial.cmp(serial)).ok();
+        let mut named = waiver.serials.iter().filter_map(at);
+        named.any(|at| holds(&self.members[at]))
+    }
+
     /// What stands against it that all go but these, whom nobody has let go by a waiver.
     pub(super) fn over(&self, staying: &BTreeMap<Serial, Vec<String>>) -> Option<String> {
-        self.room.as_ref().and_then(|room| room.over(staying))
+        let room = self.room.as_ref().and_then(|room| room.over(staying));
+        let over: Vec<String> = room.into_iter().chain(self.gap.over(staying)).collect();
+        (!over.is_empty()).then(|| over.join("; "))
     }
 
     /// What stands against all of them, unknowns weighed.
@@ -227,26 +263,19 @@ impl WhatIfReport {
         blocks.map(CheckFinding::line).collect()
     }
 
-    /// What should be known of the server, without these checks.
-    pub(super) fn server_warnings(&self, rules: &Unknowns, without: &[Check]) -> Vec<String> {
-        let warns = self
-            .server
-            .iter()
-            .filter(|f| f.counts_as(rules, None) == CheckResult::Warn)
-            .filter(|f| !without.contains(&f.check));
-        warns.map(CheckFinding::line).collect()
+    /// What should be known of the server.
+    fn server_warnings(&self, rules: &Unknowns) -> impl Iterator<Item = &CheckFinding> {
+        let found = self.server.iter();
+        found.filter(move |f| f.counts_as(rules, None) == CheckResult::Warn)
     }
 
     /// The same as an acceptance is bound to it: without what changes by itself.
-    pub(super) fn server_bound(&self, rules: &Unknowns, without: &[Check]) -> Vec<String> {
-        let warns = self
-            .server
-            .iter()
-            .filter(|f| f.counts_as(rules, None) == CheckResult::Warn)
-            .filter(|f| !without.contains(&f.check));
-        warns
-            .map(|f| format!("{}: {}", f.check, f.bound()))
-            .collect()
+    pub(super) fn server_bound(&self, rules: &Unknowns) -> Vec<String> {
+        let bound = self
+            .server_warnings(rules)
+            .filter(|f| f.is_of_the_plan())
+            .map(|f| format!("{}: {}", f.check, f.bound()));
+        bound.collect()
     }
 
     /// What an acceptance is bound to: of every device what was found and the facts of it, without ages and moments of reading;
@@ -267,34 +296,41 @@ impl WhatIfReport {
         json!([members, lost, self.forecast.unknown])
     }
 
-    /// What should be known, of the server without these checks, and of how many devices; of what is seen of manifests nothing, where
-    /// that is one of them.
-    pub(super) fn warnings_but(&self, rules: &Unknowns, without: &[Check]) -> Vec<String> {
-        let of_all = self.server_warnings(rules, without).into_iter();
-        let unsaid = without.contains(&Check::AppsManifest);
-        let warning = |row: &&MatrixRow| {
-            row.counts_as == CheckResult::Warn && !(unsaid && row.check == Check::AppsManifest)
-        };
+    /// What should be known, of the server without these checks, and of how many devices.
+    pub(super) fn warnings_but(&self, rules: &Unknowns, without: &[Check]) -> Vec<Warning> {
+        let of_all = self.server_warnings(rules);
+        let of_all = of_all.filter(|f| !without.contains(&f.check));
+        let of_all = of_all.map(|f| Warning {
+            line: f.line(),
+            of_the_plan: f.is_of_the_plan(),
+        });
+        let warning = |row: &&MatrixRow| row.counts_as == CheckResult::Warn;
         let mut of_some = Vec::new();
         // What one file would tell is one sentence.
-        let mut unknown: BTreeMap<&BTreeSet<String>, (Vec<&str>, usize)> = BTreeMap::new();
+        let mut unknown: BTreeMap<Untold<'_>, (Vec<&str>, usize)> = BTreeMap::new();
         for row in self.matrix.rows.iter().filter(warning) {
             let (check, count) = (row.check.as_str(), row.devices.len());
+            // Of single devices nothing is found that goes by others: the check says it for all of them.
+            let of_the_plan = row.check.binds();
             if row.result == CheckResult::Unknown {
-                let (checks, most) = unknown.entry(&row.fixes).or_default();
+                let (checks, most) = unknown.entry((of_the_plan, &row.fixes)).or_default();
                 checks.push(check);
                 *most = count.max(*most);
                 continue;
             }
-            of_some.push(format!("{check}: {count} devices: {}", row.fact));
+            let devices = counted(count, "device");
+            let line = format!("{check}: {devices}: {}", row.fact);
+            of_some.push(Warning { line, of_the_plan });
         }
-        for (fixes, (checks, most)) in unknown {
+        for ((of_the_plan, fixes), (checks, most)) in unknown {
             let fixes: Vec<&str> = fixes.iter().map(String::as_str).collect();
-            of_some.push(format!(
-                "not known of up to {most} devices: {}; {}",
+            let line = format!(
+                "not known of up to {}: {}; {}",
+                counted(most, "device"),
                 checks.join(", "),
                 fixes.join("; ")
-            ));
+            );
+            of_some.push(Warning { line, of_the_plan });
         }
         of_all.chain(of_some).collect()
     }
@@ -381,7 +417,8 @@ impl Org {
         }
         let mut plan = self.plan_in_question(question).await?;
         if !question.undated {
-            self.count_at_once(&mut plan, &serials, &[]).await?;
+            let at_once = self.count_at_once(&plan, &serials, &[]).await?;
+            plan.at_once = at_once;
         }
         self.report_on(&plan, serials, detail).await
     }
@@ -438,7 +475,11 @@ impl Org {
     ) -> Result<WhatIfReport, Error> {
         let now = self.now();
         let mut counts = look::Counts::new(self.free_if_known().await?);
-        let looked = self.look_at_each(plan, &serials, &mut counts, detail);
+        let how = look::How {
+            detail,
+            gates: true,
+        };
+        let looked = self.look_at_each(plan, &serials, &mut counts, how);
         let look::Looked {
             weights,
             staying,
@@ -448,7 +489,9 @@ impl Org {
         let room = plan.room();
         let weighed = serials.iter().zip(&staying).filter(|(_, stays)| **stays);
         let stays: BTreeSet<&Serial> = weighed.map(|(serial, _)| serial).collect();
-        let of_all = self.server_facts(plan, &mut counts, &serials, (room.as_ref(), &stays));
+        let gap = plan.gap_room(std::mem::take(&mut counts.groups));
+        let rooms = (room.as_ref(), &gap);
+        let of_all = self.server_facts(plan, &mut counts, &serials, rooms, &stays);
         let facts = of_all.await?;
         let server = look_at_server(&facts, plan.deadlines(now), now);
         let count = |of| weights.iter().filter(|weight| **weight == of).count();
@@ -465,6 +508,7 @@ impl Org {
             clear: count(CheckResult::Pass),
             since: None,
             room,
+            gap,
         })
     }
 }

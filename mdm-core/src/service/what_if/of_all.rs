@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::facts::Plan;
 use super::look::Counts;
-use super::room::Room;
+use super::room::{GapRoom, Room};
 use crate::check::Check;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -23,7 +23,8 @@ impl Org {
         plan: &Plan,
         counts: &mut Counts,
         serials: &[Serial],
-        (room, stays): (Option<&Room>, &BTreeSet<&Serial>),
+        (room, gap): (Option<&Room>, &GapRoom),
+        stays: &BTreeSet<&Serial>,
     ) -> Result<ServerFacts, Error> {
         let server = plan.destination.as_ref();
         let mut expiries = Vec::new();
@@ -103,7 +104,7 @@ impl Org {
             outside: self.mdm.outside(self.id()),
             protocol: self.mdm.inner.ports.assignment.protocol_version(),
             needs,
-            in_gap: plan.in_gap(&counts.groups),
+            in_gap: gap.in_gap(|serial| !stays.contains(serial)),
             project: plan
                 .within
                 .as_ref()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Detail;
 use super::facts::Plan;
-use super::look::Counts;
+use super::look::{Counts, How};
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::error::Error;
@@ -84,13 +84,13 @@ impl Org {
     /// behind takes nobody's room.
     pub(super) async fn count_at_once(
         &self,
-        plan: &mut Plan,
+        plan: &Plan,
         serials: &[Serial],
         counted: &[Held],
-    ) -> Result<(), Error> {
+    ) -> Result<Option<(u32, Timestamp)>, Error> {
         let capacities = plan.open.iter().map(|passed| passed.project.capacity);
         let Some(least) = capacities.min() else {
-            return Ok(());
+            return Ok(None);
         };
         let mut taken = self.deadlines_of_all().await?;
         for (deadline, hold) in counted {
@@ -102,15 +102,13 @@ impl Org {
         if at_once.is_some_and(|(most, _)| most > least) {
             // As long as nothing is said of room, whoever the rest of a project keeps back takes none. A gate keeps back all of them
             // alike, and opens for all of them: whether there is room then is said before.
-            let gates = |passed: &mut Passed| std::mem::take(&mut passed.gates);
-            let gates: Vec<Vec<String>> = plan.open.iter_mut().map(gates).collect();
+            let how = How {
+                detail: Detail::Counts,
+                gates: false,
+            };
             let mut counts = Counts::new(self.free_if_known().await?);
-            let looked = self.look_at_each(plan, serials, &mut counts, Detail::Counts);
-            let looked = looked.await;
-            for (passed, gates) in plan.open.iter_mut().zip(gates) {
-                passed.gates = gates;
-            }
-            let looked = looked?;
+            let looked = self.look_at_each(plan, serials, &mut counts, how);
+            let looked = looked.await?;
             // A list has no waivers. Whoever one may let go with a wave counts.
             let stays = match plan.alike {
                 Some(_) => looked.staying,
@@ -118,8 +116,7 @@ impl Org {
             };
             at_once = most_at_once(&taken, &own, &stays);
         }
-        plan.at_once = at_once;
-        Ok(())
+        Ok(at_once)
     }
 }
 

@@ -24,6 +24,62 @@ pub(super) struct GapPlan {
     stays: BTreeMap<GapGroup, Vec<Stay>>,
 }
 
+impl GapPlan {
+    /// Whether devices of a group are counted.
+    pub(super) fn counts(&self, group: &GapGroup) -> bool {
+        self.limits.most(group).is_some()
+    }
+}
+
+/// The room of a plan in the gap, group by group of those that have limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct GapRoom {
+    limits: GapLimits,
+    /// For how long all others are there, and its own members that are at Apple.
+    others: BTreeMap<GapGroup, Vec<Stay>>,
+    /// The same of its other members; none for one that is at Apple and among the others already.
+    members: BTreeMap<GapGroup, BTreeMap<Serial, Option<Stay>>>,
+}
+
+impl GapRoom {
+    /// How many devices of the groups of its members would be in the gap at once if these went; nothing without limits.
+    pub(super) fn in_gap(&self, goes: impl Fn(&Serial) -> bool) -> Option<InGap> {
+        if self.limits.is_empty() {
+            return None;
+        }
+        let found = self.members.iter().filter_map(|(group, members)| {
+            let limit = self.limits.most(group)?;
+            let there = |(serial, stay): &(&Serial, &Option<Stay>)| stay.is_none() || goes(serial);
+            let mut there = members.iter().filter(there).peekable();
+            // What others of the group do is nothing against who has none of it on the way.
+            there.peek()?;
+            let mut stays = self.others.get(group).cloned().unwrap_or_default();
+            stays.extend(there.filter_map(|(_, stay)| *stay));
+            let (most, at) = crate::gap::most_at_once(&stays)?;
+            Some((group.clone(), most, at, limit))
+        });
+        Some(found.collect())
+    }
+
+    /// What stands against it that all go but those that stay behind.
+    pub(super) fn over(&self, staying: &BTreeMap<Serial, Vec<String>>) -> Option<String> {
+        let in_gap = self.in_gap(|serial| !staying.contains_key(serial))?;
+        let over = in_gap.iter().filter(|(_, most, _, limit)| most > limit);
+        let over: Vec<String> = over
+            .map(|(group, most, at, limit)| {
+                format!("{most} devices of the {group} around {at}, {limit} may be")
+            })
+            .collect();
+        (!over.is_empty()).then(|| {
+            format!(
+                "{}: with those that waivers let go between offer and end at once: {}",
+                Check::Gap,
+                over.join("; ")
+            )
+        })
+    }
+}
+
 /// The room of a wave in its project: who else is there, and when its members would be that are not at Apple yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Room {
@@ -113,26 +169,29 @@ impl Plan {
         )
     }
 
-    /// How many devices of these groups, which are those of the members, would be in the gap at once; nothing without limits.
-    pub(super) fn in_gap(&self, groups: &BTreeMap<GapGroup, usize>) -> Option<InGap> {
-        if self.gap.limits.is_empty() {
-            return None;
+    /// The room of its members in the gap, who have these groups.
+    pub(super) fn gap_room(&self, groups: BTreeMap<GapGroup, BTreeSet<Serial>>) -> GapRoom {
+        let stay = |serial: &Serial| {
+            let planned = self.planned(serial)?;
+            let from = planned.available_from.min(planned.deadline);
+            let goes = planned.asked != Asked::Now;
+            goes.then(|| (from, planned.deadline + planned.hold))
+        };
+        let with_stays = |serials: BTreeSet<Serial>| -> BTreeMap<Serial, Option<Stay>> {
+            let all = serials.into_iter().map(|serial| {
+                let stay = stay(&serial);
+                (serial, stay)
+            });
+            all.collect()
+        };
+        let members = groups.into_iter();
+        GapRoom {
+            limits: self.gap.limits.clone(),
+            others: self.gap.stays.clone(),
+            members: members
+                .map(|(group, serials)| (group, with_stays(serials)))
+                .collect(),
         }
-        let found = groups.iter().filter_map(|(group, devices)| {
-            let limit = self.gap.limits.most(group)?;
-            let mut stays = self.gap.stays.get(group).cloned().unwrap_or_default();
-            if let Some(alike) = self.alike {
-                // These are in no wave yet.
-                let stay = (
-                    alike.available_from.min(alike.deadline),
-                    alike.deadline + self.longest_hold(),
-                );
-                stays.extend(std::iter::repeat_n(stay, *devices));
-            }
-            let (most, at) = crate::gap::most_at_once(&stays)?;
-            Some((group.clone(), most, at, limit))
-        });
-        Some(found.collect())
     }
 
     /// How many requests the members take at Apple: one for each deadline and thousand devices.
@@ -150,10 +209,13 @@ impl Plan {
 }
 
 impl Org {
-    /// Who stays behind in other waves takes no place; of this one that is being looked at.
+    /// Who stays behind in other waves takes no place; whether the members of this one go is what is looked at.
     pub(super) async fn gap_plan(&self, own: Option<WaveId>) -> Result<GapPlan, Error> {
         let limits = self.gap_limits().await?;
-        let leave = |attempt: &Move| Some(attempt.wave) != own && !attempt.takes_room();
+        let leave = |attempt: &Move| match Some(attempt.wave) == own {
+            true => attempt.is_planned(),
+            false => !attempt.takes_room(),
+        };
         let stays = self.gap_stays(&limits, leave).await?;
         Ok(GapPlan { limits, stays })
     }

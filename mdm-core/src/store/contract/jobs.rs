@@ -426,6 +426,7 @@ pub(super) async fn a_job_for_a_hand_off_goes_with_what_became_of_its_devices(
     let closed = |moment: i64| HandOffState::Closed {
         at: at(moment),
         by: "Bo".to_owned(),
+        bundle: None,
     };
     let imported = |moment: i64| HandOffState::Imported {
         bundle: "0f".repeat(32),
@@ -437,6 +438,12 @@ pub(super) async fn a_job_for_a_hand_off_goes_with_what_became_of_its_devices(
         let mut it = samples::hand_off_part(A, HandOffPartId(id));
         it.job = HandOffId(job);
         it
+    };
+    // Somebody has ended it after it had taken some devices: its row says so as that of a used one does.
+    let begun = HandOffState::Closed {
+        at: at(100),
+        by: "Bo".to_owned(),
+        bundle: Some("0e".repeat(32)),
     };
     let day = 86_400_000;
     let mut theirs = job(1, closed(100));
@@ -450,6 +457,7 @@ pub(super) async fn a_job_for_a_hand_off_goes_with_what_became_of_its_devices(
             job(3, imported(100)).into(),
             job(4, imported(115 * day)).into(),
             job(5, HandOffState::Open).into(),
+            job(6, begun).into(),
             theirs.into(),
             part(1, 3).into(),
             part(2, 4).into(),
@@ -464,8 +472,8 @@ pub(super) async fn a_job_for_a_hand_off_goes_with_what_became_of_its_devices(
         gone.push(store.prune(A, before, 10).await.map_err(sentence)?);
     }
     ensure!(
-        gone == [2, 0, 3, 0, 0],
-        "rows went in this order: {gone:?}, not two, three after 90 days, and no more"
+        gone == [2, 0, 4, 0, 0],
+        "rows went in this order: {gone:?}, not two, four after 90 days, and no more"
     );
     let left = store.hand_offs(A, HandOffId(0), 10).await;
     same(left, |job| job.id.0, &[2, 4, 5], "jobs for hand-offs")?;

@@ -18,6 +18,7 @@ mod errands;
 mod jobs;
 mod people;
 mod reading;
+mod removals;
 mod samples;
 mod secrets;
 mod together;
@@ -96,6 +97,10 @@ pub async fn check<S: Store>(make: impl AsyncFn() -> S) -> Result<(), String> {
         jobs::the_next_thing_is_known,
         jobs::what_is_over_is_deleted_when_it_is_old,
         jobs::a_job_for_a_hand_off_goes_with_what_became_of_its_devices,
+        removals::nobody_finds_an_organisation_that_was_taken_away,
+        removals::its_rows_go_in_pieces_and_no_others,
+        removals::of_two_who_delete_at_once_one_does,
+        removals::of_two_that_are_taken_away_at_once_one_stays,
         together::each_caller_gets_its_own_answer,
         together::no_increment_is_lost,
         together::one_of_many_wins,

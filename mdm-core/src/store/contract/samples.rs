@@ -102,7 +102,7 @@ samples! {
     Device: DeviceId, device, |it| it.facts.name = Some("Anna\u{2019}s Mac".to_owned()), |store, org, id| store.device(org, id).await;
     OriginalFacts: DeviceId, original, |it| it.shared = Some(Told { value: true, at: at(94), by: "export".to_owned() }),
         |store, org, id| store.original(org, id).await;
-    HandOff: HandOffId, hand_off, |it| it.state = HandOffState::Closed { at: at(95), by: "Bo".to_owned() },
+    HandOff: HandOffId, hand_off, |it| it.state = HandOffState::Closed { at: at(95), by: "Bo".to_owned(), bundle: None },
         |store, org, id| store.hand_off(org, id).await;
     HandOffPart: HandOffPartId, hand_off_part, |it| it.devices.clear(),
         |store, org, id| Ok(store.hand_off_parts(org, HandOffId(3), HandOffPartId(id.0 - 1), 1).await?.into_iter().find(|p| p.id == id));

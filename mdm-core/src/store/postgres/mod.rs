@@ -37,6 +37,8 @@ mod organisations;
 mod originals;
 #[path = "../alike/people.rs"]
 mod people;
+#[path = "../alike/removals.rs"]
+mod removals;
 #[path = "../alike/repeats.rs"]
 mod repeats;
 #[path = "../alike/secrets.rs"]
@@ -251,6 +253,11 @@ impl PostgresStore {
 
     pub(super) const fn writing_pool(&self) -> &PgPool {
         &self.writes
+    }
+
+    /// Where rows are deleted in pieces: beside the connection that commits, which has others to answer.
+    pub(super) const fn clearing_pool(&self) -> &PgPool {
+        &self.reads
     }
 }
 
@@ -518,6 +525,17 @@ macro_rules! ids {
 }
 use ids;
 
+/// The `n`th parameter as a document.
+macro_rules! document {
+    ($n:literal) => {
+        concat!("$", $n, "::json")
+    };
+}
+use document;
+
+/// What whoever takes an organisation away says first, so that of two who take two away the second one sees what the first has done.
+const ONE_REMOVES: Option<&str> = Some("LOCK TABLE removals IN SHARE ROW EXCLUSIVE MODE");
+
 /// The same of texts.
 macro_rules! texts {
     ($n:literal) => {
@@ -534,6 +552,8 @@ macro_rules! by_bytes {
 }
 use by_bytes;
 
+#[cfg(all(test, feature = "testing"))]
+mod emptied;
 #[cfg(all(test, feature = "testing"))]
 #[path = "plans.rs"]
 mod tests;

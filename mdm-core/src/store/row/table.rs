@@ -54,6 +54,7 @@ pub(crate) enum Table {
     Audit,
     AuditSeals,
     Refusals,
+    Removals,
 }
 
 /// What a column holds. Either may be absent.
@@ -65,7 +66,7 @@ pub(crate) enum ColumnKind {
 
 impl Table {
     /// All of them.
-    pub(crate) const ALL: [Self; 49] = [
+    pub(crate) const ALL: [Self; 50] = [
         Self::Organisations,
         Self::Servers,
         Self::Devices,
@@ -115,6 +116,7 @@ impl Table {
         Self::Audit,
         Self::AuditSeals,
         Self::Refusals,
+        Self::Removals,
     ];
 
     /// Its name in every database.
@@ -169,6 +171,7 @@ impl Table {
             Self::Audit => "audit",
             Self::AuditSeals => "audit_seals",
             Self::Refusals => "refusals",
+            Self::Removals => "removals",
         }
     }
 
@@ -261,6 +264,7 @@ impl Table {
             | Self::Templates
             | Self::AuditSeals
             | Self::Locations
+            | Self::Removals
             | Self::Inventories => &[],
         }
     }

@@ -7,7 +7,7 @@ use super::{SqliteStore, failed};
 use crate::clock::Timestamp;
 use crate::ids::{JobId, OrganisationId};
 use crate::job::{Job, JobKind};
-use crate::store::row::{OVER, Raw};
+use crate::store::row::{OVER, Raw, Table};
 use crate::store::{Claim, JobStore, JobTimes, Lease, StoreError};
 
 /// The oldest of each table of [`OVER`].
@@ -27,7 +27,7 @@ const OLDEST: [&str; 11] = [
 
 /// What goes once nothing names it any more: how it is found, and how it is deleted, which looks again: something may have
 /// come to name it meanwhile.
-const UNNAMED: [(&str, &str); 3] = [USED, LISTS, PARTS];
+const UNNAMED: [(&str, &str); 2] = [USED, LISTS];
 
 /// Sessions in which an identity was issued that is gone.
 const USED: (&str, &str) = (
@@ -49,7 +49,8 @@ const LISTS: (&str, &str) = (
        AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.earlier = m.id)",
 );
 
-/// What became of the devices of a hand-off whose job is gone, of whatever age.
+/// What became of the devices of a hand-off whose job is gone, of whatever age. No index finds it: all that there is of an organisation is
+/// gone through.
 const PARTS: (&str, &str) = (
     "SELECT p.id FROM hand_off_parts AS p WHERE p.organisation = ?1 AND ?3 IS NOT NULL \
        AND NOT EXISTS (SELECT 1 FROM hand_offs AS h WHERE h.organisation = ?1 AND h.id = p.job) \
@@ -254,19 +255,28 @@ impl JobStore for SqliteStore {
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let mut gone = 0;
+        let (mut gone, mut jobs) = (0, 0);
         for ((table, over), which) in OVER.into_iter().zip(OLDEST) {
-            gone += self
-                .delete_over(table, over, which, organisation, before, limit)
-                .await?;
+            let rows = self.delete_over(table, over, which, organisation, before, limit);
+            let rows = rows.await?;
+            gone += rows;
+            if table == Table::HandOffs {
+                jobs = rows;
+            }
         }
         for unnamed in UNNAMED {
             gone += self
                 .delete_unnamed(unnamed, organisation, before, limit)
                 .await?;
         }
-        let contents = self.prune_contents(organisation, before, limit).await?;
-        Ok(gone + contents)
+        gone += self.prune_contents(organisation, before, limit).await?;
+        // Not each time that rows of another kind have gone.
+        if jobs > 0 || gone == 0 {
+            gone += self
+                .delete_unnamed(PARTS, organisation, before, limit)
+                .await?;
+        }
+        Ok(gone)
     }
 
     async fn job_times(

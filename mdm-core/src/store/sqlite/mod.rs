@@ -35,6 +35,8 @@ mod organisations;
 mod originals;
 #[path = "../alike/people.rs"]
 mod people;
+#[path = "../alike/removals.rs"]
+mod removals;
 #[path = "../alike/repeats.rs"]
 mod repeats;
 #[path = "../alike/secrets.rs"]
@@ -254,6 +256,11 @@ impl SqliteStore {
     }
 
     pub(super) const fn writing_pool(&self) -> &SqlitePool {
+        &self.writes
+    }
+
+    /// Where rows are deleted in pieces: there is one connection that writes.
+    pub(super) const fn clearing_pool(&self) -> &SqlitePool {
         &self.writes
     }
 }
@@ -542,6 +549,18 @@ macro_rules! ids {
     };
 }
 use ids;
+
+/// The `n`th parameter as a document.
+macro_rules! document {
+    ($n:literal) => {
+        concat!("$", $n)
+    };
+}
+use document;
+
+/// What whoever takes an organisation away says first, so that of two who take two away the second one sees what the first has done.
+/// Here one writes after the other.
+const ONE_REMOVES: Option<&str> = None;
 
 /// The same of texts.
 macro_rules! texts {

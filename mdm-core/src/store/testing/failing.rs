@@ -37,6 +37,35 @@ pub struct FailingStore<S> {
     overtaken: Arc<AtomicU64>,
     held_back: Arc<AtomicU64>,
     meanwhile: Arc<Mutex<Option<Batch>>>,
+    between: Between,
+}
+
+/// What happens before one of the reads that follow: which one, counted from 1, and what.
+#[derive(Clone, Default)]
+struct Between(Arc<Mutex<(u64, Option<Act>)>>);
+
+type Act = Box<dyn FnOnce() + Send>;
+
+impl Between {
+    fn set(&self, nth: u64, act: Option<Act>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (nth, act);
+    }
+
+    /// What is to happen before this read.
+    fn due(&self) -> Option<Act> {
+        let mut planned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        planned.0 = planned.0.saturating_sub(1);
+        match planned.0 {
+            0 => planned.1.take(),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Between {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Between")
+    }
 }
 
 impl<S: Store> FailingStore<S> {
@@ -52,6 +81,7 @@ impl<S: Store> FailingStore<S> {
             overtaken: Arc::default(),
             held_back: Arc::default(),
             meanwhile: Arc::default(),
+            between: Between::default(),
         }
     }
 
@@ -91,6 +121,21 @@ impl<S: Store> FailingStore<S> {
     /// Somebody else commits this right before the next commit, after whatever that one was decided on was read.
     pub fn meanwhile(&self, batch: Batch) {
         *self.lock() = Some(batch);
+    }
+
+    /// Somebody else does this right before the `nth` of the reads that follow, counted from 1: what was read before is not what there
+    /// is any more. Drops what was planned so and did not happen.
+    pub fn between(&self, nth: u64, act: impl FnOnce() + Send + 'static) {
+        self.between.set(nth, Some(Box::new(act)));
+    }
+
+    /// The store beneath, for a read.
+    pub(crate) fn read(&self) -> &S {
+        // Not while it is held: whatever is done may read here, too.
+        if let Some(act) = self.between.due() {
+            act();
+        }
+        &self.inner
     }
 
     fn other(&self) -> Option<Batch> {

@@ -5,8 +5,9 @@ use async_trait::async_trait;
 use crate::store::{
     AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore,
     DeclarationStore, DeviceStore, EnrollmentStore, HistoryStore, HookStore, JobStore,
-    LibraryStore, MoveStore, OrganisationStore, OriginalStore, PersonStore, RepeatStore,
-    SecretStore, ServerCertificateStore, SetUpStore, StoreError, UnreadableRow, WaveStore, channel,
+    LibraryStore, MoveStore, OrganisationStore, OriginalStore, PersonStore, RemovalStore,
+    RepeatStore, SecretStore, ServerCertificateStore, SetUpStore, StoreError, UnreadableRow,
+    WaveStore, channel,
 };
 
 /// What became of batches since a store was opened, in this process.
@@ -46,6 +47,7 @@ pub trait Store:
     + ServerCertificateStore
     + AcmeStore
     + RepeatStore
+    + RemovalStore
     + HookStore
     + HistoryStore
     + JobStore

@@ -15,9 +15,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::UnixStream;
 use tower::ServiceExt as _;
 
-use super::Client;
 use super::exchange::{answered, collect, send, understood};
 use super::reach::{Way, tls};
+use super::{Client, announce};
 use crate::cli::{Ended, Exit, Means as _};
 
 impl Client {
@@ -36,11 +36,8 @@ impl Client {
             return Err(anyhow!("{}: is no file", name())).means(Exit::BadInput);
         }
         let target = self.target(path)?;
-        eprintln!(
-            "POST {path}: {} bytes of {}; {consequence}",
-            about.len(),
-            name()
-        );
+        let sent = format!("{} bytes of {}; {consequence}", about.len(), name());
+        announce(path, &sent);
         let request = Request::builder()
             .method("POST")
             .uri(&target)

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{HandOff, cell_text, read};
 use crate::cli::client::Client;
 use crate::cli::new_file::NewFile;
-use crate::cli::{Common, Done, cell, table};
+use crate::cli::{Common, Done, cell, many, table};
 
 /// Says what waits for another person.
 fn waits(answer: &Value) {
@@ -162,7 +162,7 @@ pub(super) async fn fetch(common: &Common, client: &Client, approval: i64, out: 
         "record": answer["record"],
     });
     crate::cli::print(common, &shown, |shown| {
-        println!("{} devices in {}", cell(&shown["devices"]), out.display());
+        println!("{} in {}", many(&shown["devices"], "device"), out.display());
         println!("signer's SHA-256  {}", cell(&shown["signer"]));
     });
     Ok(())

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::anyhow;
+use mdm_core::counted::counted;
 use serde_json::{Value, json};
 
 use crate::cli::client::{Client, Where};
@@ -35,7 +36,8 @@ pub(super) async fn import(
     match answer["rejected"].as_u64().unwrap_or(0) {
         0 => Ok(()),
         rejected => Err(anyhow!(
-            "{rejected} devices of the bundle were not, or not wholly, taken"
+            "{} of the bundle not, or not wholly, taken",
+            counted(rejected, "device")
         ))
         .means(Exit::Disagrees),
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
+use mdm_core::counted::counted;
 use mdm_core::hand_off::bundle::BundleDevice;
 use mdm_core::hand_off::envelope::{KeyPair, Purpose};
 use mdm_core::hand_off::{HandedOver, bundle, envelope, fingerprint};
@@ -102,8 +103,8 @@ pub(super) fn seal(common: &Common, export: &Export) -> Done {
     });
     crate::cli::print(common, &answer, |answer| {
         println!(
-            "{} devices with {secrets} keys and codes in {}",
-            devices.len(),
+            "{} with {secrets} keys and codes in {}",
+            counted(devices.len(), "device"),
             export.out.display()
         );
         println!("signer's SHA-256  {}", cell(&answer["signer"]));

@@ -16,6 +16,7 @@ use plan::{export, import};
 use purge::{Purge, purge};
 use shown::show;
 use terms::Terms;
+pub(super) use terms::kept_free;
 
 /// Whole moves: from which services to which, when, and with what.
 #[derive(clap::Subcommand, Debug)]

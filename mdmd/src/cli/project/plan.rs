@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use anyhow::anyhow;
+use mdm_core::counted::counted;
 use serde_json::{Value, json};
 
 use super::path;
 use crate::cli::client::{Client, Where};
 use crate::cli::new_file::NewFile;
-use crate::cli::{Common, Done, Exit, Means as _, cell, print, rows, secret_file, table};
+use crate::cli::{Common, Done, Exit, Means as _, cell, many, print, rows, secret_file, table};
 
 pub(super) async fn export(
     common: &Common,
@@ -34,9 +35,9 @@ pub(super) async fn export(
     });
     print(common, &answer, |answer| {
         println!(
-            "{} waves with {} members written to {}",
-            cell(&answer["waves"]),
-            cell(&answer["members"]),
+            "{} with {} written to {}",
+            many(&answer["waves"], "wave"),
+            many(&answer["members"], "member"),
             cell(&answer["file"])
         );
     });
@@ -79,6 +80,6 @@ pub(super) async fn import(common: &Common, place: &Where, file: &Path) -> Done 
             "what is there already is not as in the plan, and stays"
         ))
         .means(Exit::Disagrees),
-        (some, _) => Err(anyhow!("{some} devices were not taken")).means(Exit::Disagrees),
+        (some, _) => Err(anyhow!("{} not taken", counted(some, "device"))).means(Exit::Disagrees),
     }
 }

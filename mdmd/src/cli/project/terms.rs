@@ -68,8 +68,8 @@ pub(crate) struct Terms {
     /// are; `none` is none.
     #[arg(long, value_name = "NAME")]
     prerequisite: Vec<String>,
-    /// The runbook of a platform (ios, ipados, macos): a file of JSON, the name of one that the server keeps, or `standard` for the
-    /// usual one, which a new project has of each platform that is left out.
+    /// The runbook of a platform (ios, ipados, macos): a file of JSON, the name of one that the server keeps, or `standard` (`none` says
+    /// the same) for the usual one, which a new project has of each platform that is left out.
     #[arg(long, value_name = "PLATFORM=RUNBOOK")]
     runbook: Vec<String>,
 }
@@ -121,11 +121,7 @@ impl Terms {
             changed = true;
         }
         if !self.blackout.is_empty() {
-            let all: Result<Vec<Value>, Ended> = all_but("--blackout", &self.blackout, "none")?
-                .iter()
-                .map(|b| blackout(b))
-                .collect();
-            calendar["blackouts"] = json!(all?);
+            calendar["blackouts"] = kept_free(&self.blackout)?;
             changed = true;
         }
         if changed {
@@ -261,15 +257,20 @@ fn limits(all: &[String]) -> Result<Value, Ended> {
     Ok(limits)
 }
 
+/// All that is kept free, as a calendar of the API has it.
+pub(in crate::cli) fn kept_free(named: &[String]) -> Result<Value, Ended> {
+    let all = all_but("--blackout", named, "none")?.iter();
+    let all: Result<Vec<Value>, Ended> = all.map(|free| blackout(free)).collect();
+    Ok(json!(all?))
+}
+
 /// Days and times that are kept free, as the API takes them.
 fn blackout(text: &str) -> Result<Value, Ended> {
     let (free, why) = text.split_once('=').unwrap_or((text, ""));
     let (first, last) = free.split_once('/').unwrap_or((free, free));
     let bound = |bound: &str| {
-        // One time alone keeps nothing free.
-        let read = FreeBound::parse(bound).ok();
-        read.filter(|read| first != last || !read.is_time())
-            .ok_or_else(|| {
+        FreeBound::parse(bound)
+            .map_err(|_| {
                 anyhow!(
                     "--blackout {text}: must be a day like 2026-12-24, DAY/DAY, or times of days like 2026-12-24T18:00/2026-12-27T06:00, \
                      with =WHY behind it"
@@ -277,5 +278,13 @@ fn blackout(text: &str) -> Result<Value, Ended> {
             })
             .means(Exit::BadInput)
     };
-    Ok(json!({ "first": bound(first)?, "last": bound(last)?, "why": why }))
+    let (first, last) = (bound(first)?, bound(last)?);
+    if first == last && first.is_time() {
+        let why = anyhow!(
+            "--blackout {text}: from a time to the same time nothing is kept free; name the time at which it is over behind it, \
+             as in 2026-12-24T18:00/2026-12-27T06:00"
+        );
+        return Err(why).means(Exit::BadInput);
+    }
+    Ok(json!({ "first": first, "last": last, "why": why }))
 }

@@ -6,9 +6,10 @@ use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 
 use super::super::act;
-use super::super::client::{Client, Where};
+use super::super::client::Client;
 use super::super::migration::moment;
-use super::super::{Common, Done, Ended, Exit, Means as _, cell};
+use super::super::{Common, Done, Ended, Exit, Means as _, cell, many};
+use super::changes::{Change, word};
 use super::steered::{gate, later, pause};
 use super::submitted::{submit, waiver};
 use super::{Wave, find, notices, plan, shown};
@@ -75,37 +76,20 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             reason,
             place,
         } => {
-            let body = json!({ "serials": devices.some()?, "reason": reason.as_deref().unwrap_or_default() });
-            let said =
+            let who = json!({ "serials": devices.some()? });
+            let means =
                 "these members leave the wave; one whose migration is at Apple already is refused.";
-            change(
-                common,
-                place,
-                wave,
-                "members/remove",
-                &body,
-                "removed",
-                said,
-            )
-            .await
+            let change = Change::leaving(who, reason.as_deref(), means);
+            change.ask(common, place, wave).await
         }
         Wave::Withdraw {
             wave,
             reason,
             place,
         } => {
-            let body = json!({ "all": true, "reason": reason.as_deref().unwrap_or_default() });
-            let said = "every member of which nothing was submitted leaves the wave for good; the others stay. A draft is closed with that.";
-            change(
-                common,
-                place,
-                wave,
-                "members/remove",
-                &body,
-                "removed",
-                said,
-            )
-            .await
+            let means = "every member of which nothing was submitted leaves the wave for good; the others stay. A draft is closed with that.";
+            let change = Change::leaving(json!({ "all": true }), reason.as_deref(), means);
+            change.ask(common, place, wave).await
         }
         Wave::Move {
             wave,
@@ -116,9 +100,13 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             let serials = devices.some()?;
             let client = Client::acting(common, place).await?;
             let to = find(&client, to).await?.number;
-            let body = json!({ "to": to, "serials": serials });
-            let said = "these members go with the other wave; what was accepted of both is void.";
-            change(common, place, wave, "members/move", &body, "moved", said).await
+            let change = Change {
+                path: "members/move",
+                body: json!({ "to": to, "serials": serials }),
+                counted: "moved",
+                means: "these members go with the other wave; what was accepted of both is void.",
+            };
+            change.ask(common, place, wave).await
         }
         Wave::Met {
             wave,
@@ -128,23 +116,25 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             devices,
             place,
         } => {
-            let serials = devices.any()?;
-            let body = json!({
-                "name": prerequisite, "evidence": evidence, "not": not, "all": serials.is_empty(), "serials": serials,
-            });
-            let what = match not {
-                Some(_) => "taken_back",
-                None => "met",
+            let mut body = word(devices, evidence.as_deref(), not.as_deref())?;
+            body["name"] = json!(prerequisite);
+            let (counted, means) = match not {
+                Some(_) => (
+                    "taken_back",
+                    "what was said to be met counts as not met again, and keeps these devices back.",
+                ),
+                None => (
+                    "met",
+                    "what was to be done at the original service counts as done for these devices.",
+                ),
             };
-            let said = match not {
-                Some(_) => {
-                    "what was said to be met counts as not met again, and keeps these devices back."
-                }
-                None => {
-                    "what was to be done at the original service counts as done for these devices."
-                }
+            let change = Change {
+                path: "prerequisites",
+                body,
+                counted,
+                means,
             };
-            change(common, place, wave, "prerequisites", &body, what, said).await
+            change.ask(common, place, wave).await
         }
         Wave::Cleaned {
             wave,
@@ -153,17 +143,19 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             devices,
             place,
         } => {
-            let serials = devices.any()?;
-            let body = json!({
-                "evidence": evidence, "not": not, "all": serials.is_empty(), "serials": serials,
-            });
-            let said = match not {
+            let means = match not {
                 Some(_) => "these devices are on the list for the original service again.",
                 None => {
                     "these devices leave the list of what the original service still has to clean up."
                 }
             };
-            change(common, place, wave, "clean-up", &body, "cleaned", said).await
+            let change = Change {
+                path: "clean-up",
+                body: word(devices, evidence.as_deref(), not.as_deref())?,
+                counted: "cleaned",
+                means,
+            };
+            change.ask(common, place, wave).await
         }
         Wave::Whatif {
             wave,
@@ -195,15 +187,19 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             let accepted = client.act(&path, &body, said).await?;
             super::super::print(common, &accepted, |accepted| {
                 println!(
-                    "accepted by {}: {} devices would be submitted, {} stay behind",
+                    "accepted by {}: {} would be submitted, {} stay behind",
                     cell(&accepted["acceptance"]["by"]),
-                    cell(&accepted["going"]),
+                    many(&accepted["going"], "device"),
                     cell(&accepted["staying"])
                 );
-                println!(
-                    "`mdmd wave submit {} --confirm {}` does it",
-                    found.name, found.name
-                );
+                let name = &found.name;
+                match accepted["going"].as_u64() {
+                    Some(0) => println!(
+                        "every member stays behind, so there is nothing to submit: `mdmd wave whatif {name}` says what keeps each; mend that, or \
+                         accept it with --waive, where somebody may"
+                    ),
+                    _ => println!("`mdmd wave submit {name} --confirm {name}` does it"),
+                }
             });
             Ok(())
         }
@@ -291,26 +287,6 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             place,
         } => pause(common, place, wave, false, reason).await,
     }
-}
-
-/// Changes something of a wave's members, after saying what that means, and says of how many.
-pub(super) async fn change(
-    common: &Common,
-    place: &Where,
-    wave: &str,
-    path: &str,
-    body: &Value,
-    what: &str,
-    said: &str,
-) -> Done {
-    let client = Client::acting(common, place).await?;
-    let found = find(&client, wave).await?;
-    let path = format!("{}/{path}", found.path);
-    let answer = client.act(&path, body, said).await?;
-    super::super::print(common, &answer, |answer| {
-        println!("{} {}", what.replace('_', " "), cell(&answer[what]))
-    });
-    Ok(())
 }
 
 /// What an ADE profile is to say, from a file.

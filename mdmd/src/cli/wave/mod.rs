@@ -1,6 +1,7 @@
 //! `mdmd wave …`: waves of a project, made, filled, planned, looked at, accepted by name, submitted and steered.
 
 mod acts;
+mod changes;
 mod notices;
 mod plan;
 mod shown;
@@ -17,8 +18,8 @@ use super::client::{Client, Where};
 use super::serials::Serials;
 use super::{Ended, Exit, Means as _, cell, id_of};
 
-use acts::change;
 pub(crate) use acts::run;
+use changes::Change;
 pub(super) use notices::{Text, text};
 pub(super) use shown::{COLUMNS, row};
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use mdm_core::counted::counted;
 use serde_json::{Value, json};
 
 use super::super::client::{Client, Where};
@@ -123,7 +124,7 @@ pub(super) async fn notices(common: &Common, asked: &Notices) -> Done {
     .await?;
     let answer = json!({ "file": out, "rows": rows });
     super::super::print(common, &answer, |_| {
-        println!("{rows} rows in {}", out.display())
+        println!("{} in {}", counted(rows, "row"), out.display())
     });
     Ok(())
 }
@@ -173,11 +174,15 @@ async fn merge(client: &Client, path: &str, to: &mut (dyn Write + Send)) -> Resu
         })
         .await?;
     if staying > 0 {
-        eprintln!("mdmd: {staying} members have no row: they stay behind (`mdmd wave status`)");
+        eprintln!(
+            "mdmd: no row for {}, staying behind (`mdmd wave status`)",
+            counted(staying, "member")
+        );
     }
     if left_out > 0 {
         eprintln!(
-            "mdmd: {left_out} members have no row: they have begun, are being called back, or Apple refused them (`mdmd wave status`)"
+            "mdmd: no row for {}, having begun, being called back, or refused by Apple (`mdmd wave status`)",
+            counted(left_out, "member")
         );
     }
     Ok(count)

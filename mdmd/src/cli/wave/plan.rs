@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::find;
+use super::{Change, find};
 use crate::cli::client::{Client, Where};
 use crate::cli::migration::moment;
 use crate::cli::serials::Serials;
@@ -154,9 +154,13 @@ pub(super) async fn run(common: &Common, how: &Plan) -> Done {
         let body = json!({
             "serials": serials, "all": serials.is_empty(), "deadline": deadline, "available_from": from,
         });
-        let said = "these members get these dates; what was accepted of the wave is void.";
-        let (place, wave) = (&how.place, &how.wave);
-        return super::change(common, place, wave, "dates", &body, "planned", said).await;
+        let change = Change {
+            path: "dates",
+            body,
+            counted: "planned",
+            means: "these members get these dates; what was accepted of the wave is void.",
+        };
+        return change.ask(common, &how.place, &how.wave).await;
     }
     if !serials.is_empty() {
         let why = anyhow!("a spread is of all members: name devices only with --deadline");

@@ -3,9 +3,10 @@
 use std::io::Write;
 
 use anyhow::anyhow;
+use mdm_core::counted::counted;
 use serde_json::{Value, json};
 
-use crate::cli::{Done, Exit, Means as _, apps, cell, check, rows, table};
+use crate::cli::{Done, Exit, Means as _, apps, cell, check, many, rows, table};
 
 /// The columns of [`row`].
 pub(in crate::cli) const COLUMNS: [(&str, &str); 9] = [
@@ -135,8 +136,8 @@ pub(super) fn standing(standing: &Value) {
         line(
             "changed outside",
             format!(
-                "{} devices have another deadline at Apple than planned",
-                cell(&standing["moved_elsewhere"])
+                "{} with another deadline at Apple than planned",
+                many(&standing["moved_elsewhere"], "device")
             ),
         );
     }
@@ -208,10 +209,10 @@ pub(super) fn requests(what_if: &Value, out: &mut dyn Write) {
         // A reader that has gone away is no failure of the act.
         drop(writeln!(
             out,
-            "{} {}  ({} devices)\n{:#}",
+            "{} {}  ({})\n{:#}",
             cell(&request["method"]),
             cell(&request["path"]),
-            cell(&request["devices"]),
+            many(&request["devices"], "device"),
             request["body"]
         ));
     }
@@ -255,9 +256,9 @@ pub(super) fn what_if(what_if: &Value, with_requests: bool) {
         requests(what_if, &mut std::io::stdout());
     }
     println!(
-        "{} requests; {} devices blocked, {} with something to be known, {} clear",
-        rows(&what_if["requests"]).count(),
-        blocked(what_if),
+        "{}; {} blocked, {} with something to be known, {} clear",
+        counted(rows(&what_if["requests"]).count(), "request"),
+        counted(blocked(what_if), "device"),
         cell(&report["warned"]),
         cell(&report["clear"])
     );
@@ -272,6 +273,20 @@ pub(super) fn what_if(what_if: &Value, with_requests: bool) {
             cell(&accepted["at"])
         );
     }
+}
+
+/// What stands against all of them, with what would mend it where that is known.
+pub(super) fn against_all(what_if: &Value) -> Vec<String> {
+    let mended = |sentence: &Value| {
+        let sentence = cell(sentence);
+        let found = rows(&what_if["report"]["server"])
+            .find(|f| sentence == format!("{}: {}", cell(&f["check"]), cell(&f["fact"])));
+        match found.and_then(|found| found["fix"].as_str()) {
+            Some(fix) => format!("{sentence} ({fix})"),
+            None => sentence,
+        }
+    };
+    rows(&what_if["against_all"]).map(mended).collect()
 }
 
 /// Devices against which something stands that nobody has waived.
@@ -300,7 +315,10 @@ pub(super) fn verdict(what_if: &Value) -> Done {
     if blocked == 0 && all == 0 {
         return Ok(());
     }
-    let why =
-        anyhow!("something stands against {blocked} devices, {all} things against all of them");
+    let why = anyhow!(
+        "something stands against {}, {} against all of them",
+        counted(blocked, "device"),
+        counted(all, "thing")
+    );
     Err(why).means(Exit::Precondition)
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 
 use super::super::client::{Client, Where};
+use super::super::new_file::is_there;
 use super::super::{Common, Done, Exit, Means as _, cell};
 use super::{find, shown};
 
@@ -91,7 +92,7 @@ pub(super) async fn later(
     let mut answer = client.get(&format!("{}/later", found.path)).await?;
     if let Some(directory) = lists {
         std::fs::create_dir(directory)
-            .with_context(|| format!("--lists {}", directory.display()))
+            .map_err(|error| is_there(directory, error).context("--lists"))
             .means(Exit::Precondition)?;
         for (n, group) in (1..).zip(answer["proposals"].as_array_mut().into_iter().flatten()) {
             let serials = group["serials"].as_array().into_iter().flatten();

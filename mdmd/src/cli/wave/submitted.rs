@@ -23,13 +23,22 @@ pub(super) async fn submit(
     let accepted = &what_if["accepted"];
     let Some(name) = confirm.filter(|_| !accepted.is_null()) else {
         super::super::print(common, &what_if, |w| shown::what_if(w, false));
-        let why = match accepted.is_null() {
-            true => anyhow!(
+        let against = shown::against_all(&what_if);
+        let why = if !against.is_empty() {
+            // An acceptance would be refused, and one from before says nothing of this.
+            anyhow!(
+                "nothing was sent, and nothing can be accepted before what stands against all of it is mended: {}. What was accepted before \
+                 that came holds again then, if nothing else has changed",
+                against.join("; ")
+            )
+        } else if accepted.is_null() {
+            anyhow!(
                 "nothing was sent: nobody has accepted this; `mdmd wave accept {} --digest {}` does",
                 found.name,
                 cell(&what_if["digest"])
-            ),
-            false => anyhow!("nothing was sent; --confirm with the name of the wave submits it"),
+            )
+        } else {
+            anyhow!("nothing was sent; --confirm with the name of the wave submits it")
         };
         return Err(why).means(Exit::Precondition);
     };

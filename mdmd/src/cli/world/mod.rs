@@ -162,6 +162,11 @@ fn trusted(path: &std::path::Path) -> Result<Vec<Vec<u8>>, super::Ended> {
     let read = || -> anyhow::Result<Vec<Vec<u8>>> {
         let pem = std::fs::read(path).with_context(|| path.display().to_string())?;
         let found = X509::stack_from_pem(&pem)?;
+        anyhow::ensure!(
+            !found.is_empty(),
+            "{}: holds no certificate (PEM)",
+            path.display()
+        );
         Ok(found.iter().map(|c| c.to_der()).collect::<Result<_, _>>()?)
     };
     read().means(Exit::BadInput)

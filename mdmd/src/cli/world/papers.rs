@@ -10,8 +10,8 @@ use fixtures::clock::WorldClock;
 use fixtures::openid::OpenIdProvider;
 use serde_json::{Value, json};
 
+use crate::cli::new_file::NewFile;
 use crate::cli::{Ended, Exit, Means as _};
-use crate::install;
 
 /// What is written down.
 pub(super) struct Papers<'a> {
@@ -33,9 +33,7 @@ impl Papers<'_> {
         std::fs::create_dir_all(out)
             .with_context(|| out.display().to_string())
             .means(Exit::Precondition)?;
-        let keep = |name: &str, bytes: &[u8]| {
-            install::write(out, name, bytes, 0o600).means(Exit::Precondition)
-        };
+        let keep = |name: &str, bytes: &[u8]| NewFile::open(&out.join(name), 0o600)?.fill(bytes);
         let endpoints = self.apple.endpoints();
         // What is wrong with the certificate is said before a file is made.
         let given = certificate.map(std::fs::read).transpose();

@@ -275,6 +275,7 @@ mod tests {
         tags: Vec<String>,
         kind: Option<Kind>,
         inner: Option<Inner>,
+        free: Option<mdm_core::calendar::FreeBound>,
     }
 
     #[derive(Debug, Deserialize)]
@@ -330,6 +331,11 @@ mod tests {
             (
                 r#"{"name":"a","inner":{"size":"hunter2"}}"#,
                 "inner.size: must be a whole number from 0",
+            ),
+            // What a type of ours says of its form is passed on.
+            (
+                r#"{"name":"a","free":"2026-12-24T10:00:00Z"}"#,
+                "free: must be a day like 2026-12-24 or a time like 2026-12-24T18:00",
             ),
         ] {
             assert_eq!(said(sent), told, "{sent}");

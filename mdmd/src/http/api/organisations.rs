@@ -1,4 +1,6 @@
-//! Organisations: the list, and making one. Making one shows its first administrator token, once.
+//! Organisations: the list, making one, and taking one away. Making one shows its first administrator token, once.
+
+use std::collections::BTreeMap;
 
 use axum::Extension;
 use axum::extract::State;
@@ -6,12 +8,13 @@ use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::ids::{OrganisationCode, OrganisationId};
 use mdm_core::organisation::Organisation;
+use mdm_core::removal::Removal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::asked::Query;
+use super::asked::{Path, Query};
 use super::described::{Shows, Unread, told};
-use super::{Answer, Asked, At, By, Newest, Page, at_most, next_page, refused, shown};
+use super::{Answer, Asked, At, By, Newest, Page, Which, at_most, next_page, refused, shown};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,8 +32,12 @@ pub(super) async fn list(
         Some(_) if !caller.partner_of.is_empty() => {
             let mut rows = Vec::new();
             for id in &caller.partner_of {
-                let org = office.mdm.organisation_by_id(*id).await;
-                rows.push(org.map_err(refused)?.organisation().clone());
+                match office.mdm.organisation_by_id(*id).await {
+                    Ok(org) => rows.push(org.organisation().clone()),
+                    // It was taken away.
+                    Err(Error::NotFound(_)) => {}
+                    Err(error) => return Err(refused(error)),
+                }
             }
             let named = named.code();
             rows.retain(|o| named.is_none_or(|code| o.code.to_string() == code));
@@ -100,6 +107,99 @@ pub(super) async fn new(
         organisation: Summary::of(made.org.organisation()),
         administrator_token: made.administrator_token.expose_text().map(str::to_owned),
     })
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TakeAway {
+    /// The code, typed once more.
+    confirm: String,
+    reason: String,
+    /// So many devices stay enrolled that were not heard of for a day.
+    #[serde(default)]
+    leave_behind: u64,
+}
+
+pub(super) async fn remove(
+    State(office): At,
+    Extension(caller): By,
+    Path(code): Path<OrganisationCode>,
+    sent: Unread<TakeAway>,
+) -> Answer<impl Shows> {
+    if !caller.is_local() {
+        // Of a neighbour nobody hears, not even that it cannot be taken away.
+        let code = Some(code.as_str().to_owned());
+        let one = Which { organisation: code };
+        caller.organisation(&office.mdm, &one).await?;
+        let why = "an organisation is taken away on the machine itself, through its local socket";
+        return Err(refused(Error::Refused(why)));
+    }
+    let asked = sent.read(&office).await?;
+    let words = (asked.confirm.as_str(), asked.reason.as_str());
+    let gone = office
+        .mdm
+        .remove_organisation(&code, words, asked.leave_behind, caller.name())
+        .await
+        .map_err(refused)?;
+    office.poke.notify_one();
+    shown(Gone::of(&gone))
+}
+
+pub(super) async fn removed(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Query<Page>,
+) -> Answer<impl Shows> {
+    if !caller.is_local() {
+        let why = "organisations that were taken away are shown on the machine itself, through its local socket";
+        return Err(refused(Error::Refused(why)));
+    }
+    let after = OrganisationId(which.after.0);
+    let rows = office.mdm.removals(after, which.limit()).await;
+    let rows = rows.map_err(refused)?;
+    let next = next_page(&which, rows.iter().map(|row| row.id.0));
+    let rows: Vec<_> = rows.iter().map(Gone::of).collect();
+    shown(told! { removed: rows, next: next })
+}
+
+/// An organisation that was taken away, without what is kept of it for a moment.
+#[derive(Serialize, JsonSchema)]
+struct Gone {
+    id: OrganisationId,
+    code: OrganisationCode,
+    name: String,
+    /// When nobody found it any more.
+    begun: Timestamp,
+    by: String,
+    reason: String,
+    /// So many silent devices stayed enrolled.
+    left_behind: u64,
+    /// Its data key is gone: nothing of it that was sealed opens here any more, and it cannot be put back.
+    keys_gone: bool,
+    /// How many of its rows have gone.
+    rows: u64,
+    /// The same by table.
+    erased: BTreeMap<String, u64>,
+    /// When nothing of it was left.
+    finished: Option<Timestamp>,
+}
+
+impl Gone {
+    fn of(removal: &Removal) -> Self {
+        Self {
+            id: removal.id,
+            code: removal.code.clone(),
+            name: removal.name.clone(),
+            begun: removal.begun,
+            by: removal.by.clone(),
+            reason: removal.reason.clone(),
+            left_behind: removal.left_behind,
+            keys_gone: removal.kept.is_none(),
+            rows: removal.rows(),
+            erased: removal.erased.clone(),
+            finished: removal.finished,
+        }
+    }
 }
 
 /// An organisation without what is its own.

@@ -112,7 +112,8 @@ async fn whose(
     uri: &Uri,
 ) -> Result<(Org, String), Refusal> {
     let caller = caller.ok_or_else(|| Refusal::new(Door::Api, Failure::NoToken))?;
-    if uri.path() == "/api/v1/organisations" {
+    let path = uri.path();
+    if path == "/api/v1/organisations" || path.starts_with("/api/v1/organisations/") {
         let why = "is not taken here: it would belong to no organisation";
         return Err(refused(Error::bad_input(HEADER, why)));
     }

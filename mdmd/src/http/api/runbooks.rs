@@ -68,7 +68,12 @@ struct Edited {
 }
 
 pub(super) async fn edit(About { org, .. }: About, Sent(sent): Sent<Edit>) -> Answer<impl Shows> {
-    if sent.name.eq_ignore_ascii_case("standard") {
+    // Both words mean those wherever a runbook is named.
+    let usual = ["standard", "none"];
+    if usual
+        .iter()
+        .any(|word| sent.name.eq_ignore_ascii_case(word))
+    {
         let why = "is that of the runbooks that come with the server";
         return Err(refused(Error::bad_input("name", why)));
     }

@@ -139,8 +139,14 @@ pub(super) async fn partners(
             let mut codes = Vec::new();
             for id in &row.partner_of {
                 if let Entry::Vacant(place) = known.entry(*id) {
-                    let org = office.mdm.organisation_by_id(*id).await.map_err(refused)?;
-                    place.insert(org.organisation().code.clone());
+                    match office.mdm.organisation_by_id(*id).await {
+                        Ok(org) => {
+                            place.insert(org.organisation().code.clone());
+                        }
+                        // It was taken away.
+                        Err(Error::NotFound(_)) => {}
+                        Err(error) => return Err(refused(error)),
+                    }
                 }
                 codes.extend(known.get(id).cloned());
             }

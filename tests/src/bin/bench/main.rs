@@ -38,8 +38,8 @@ use stories::{Queue, Stage};
 const COUNTED: usize = 640;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let options = Options::parse();
-    built::build(&options)?;
+    let mut options = Options::parse();
+    built::build(&mut options)?;
     more_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -508,3 +508,78 @@ fn who_stays_behind_for_want_of_one_app_takes_no_licence_of_another() {
         assert_eq!(short(has, true), [0, 1], "{has}");
     }
 }
+
+#[test]
+fn who_stays_behind_for_an_app_that_it_is_to_get_leaves_its_others_to_who_comes_after_it() {
+    let (notes, maps) = ("com.example.notes", "com.example.maps");
+    let runbook = |apps: &[(&str, u64)]| {
+        let mut runbook = PinnedRunbook::standard(Ios, Variant::Migration);
+        let apps = apps.iter();
+        runbook.apps = apps
+            .map(|(name, id)| app(name, Some(*id), AppAction::Install))
+            .collect();
+        runbook
+    };
+    let facts = |apps: &[&str]| {
+        let mut facts = OriginalFacts::new(OrganisationId(1), DeviceId(1));
+        let mut said = said();
+        said.apps = Some(apps.iter().map(|app| OriginalApp::new(app)).collect());
+        facts.take(said, NOW, "export");
+        facts
+    };
+    // One that has the one app and is to get the other, and two that are to get the one.
+    let (both, one) = (runbook(&[(notes, 7), (maps, 8)]), runbook(&[(notes, 7)]));
+    let (has, bare) = (facts(&[notes]), facts(&[]));
+    let members = [(&one, &bare), (&both, &has), (&one, &bare)];
+    let serials = ["A1", "B1", "C1"].map(serial);
+    let none = (BTreeSet::new(), BTreeSet::new());
+    let look = |members: &[(&PinnedRunbook, &OriginalFacts)],
+                [of_notes, of_maps]: [u64; 2],
+                without: bool| {
+        let stock = |available| Stock {
+            total: 9,
+            assigned: 9 - available,
+            available,
+            unlimited: false,
+            device_assignable: true,
+        };
+        let stock = BTreeMap::from([(7, stock(of_notes)), (8, stock(of_maps))]);
+        let mut forecaster = Forecaster::new(Some(stock));
+        let mut lost = Vec::new();
+        for (place, (serial, (runbook, original))) in
+            serials.iter().zip(members.iter().copied()).enumerate()
+        {
+            let member = LossOf {
+                serial,
+                platform: Some(Ios),
+                original: Some(original),
+                runbook: Some(runbook),
+                licences: &none.0,
+                tags: &none.1,
+            };
+            let short = match without {
+                true => forecaster.add(&member),
+                false => forecaster.add_if_licensed(&member),
+            };
+            if !short.lost.is_empty() {
+                lost.push(place);
+            }
+        }
+        (lost, forecaster.missing().into_keys().collect::<Vec<_>>())
+    };
+    let missing = |stock, without| {
+        let (lost, missing) = look(&members, stock, without);
+        assert!(lost.is_empty(), "{lost:?}");
+        missing
+    };
+    assert!(missing([3, 1], false).is_empty());
+    // The one that has it comes first, and who comes after it in the order of serial numbers has what it leaves.
+    assert_eq!(missing([2, 0], false), [1]);
+    assert_eq!(missing([1, 0], false), [0, 1]);
+    // Somebody lets it go without the other: it keeps the licence.
+    assert_eq!(missing([2, 0], true), [1, 2]);
+    assert_eq!(missing([1, 0], true), [0, 1, 2]);
+    // What comes back is not for who has nothing to lose while another one lacks it that would lose the app with its data.
+    let with_loser = [(&both, &has), (&one, &has), (&one, &bare)];
+    assert_eq!(look(&with_loser, [1, 0], false), (vec![1], vec![0, 2]));
+}

@@ -382,6 +382,11 @@ fn a_step_that_is_only_for_tags_that_no_device_has_is_said_of_all() {
     };
     let found = of(&facts);
     assert_eq!((found.len(), found[0].result), (1, Warn));
+    // It goes by other devices: no acceptance is bound to it, as it is to what is found of a device and its runbook.
+    assert!(!found[0].is_of_the_plan());
+    let all = member(Ios).look();
+    let own = all.iter().find(|f| f.check == Check::RunbookValid);
+    assert!(own.unwrap().is_of_the_plan());
     let fact = "the step lock is only for devices with excutives: none of these 2 has that, and no other device";
     assert_eq!(found[0].fact, fact);
     facts.for_nobody.clear();

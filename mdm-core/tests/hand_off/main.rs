@@ -1,6 +1,9 @@
 //! A sealed hand-off from both sides: what OpenSSL's command line seals is taken, each device is taken or refused by itself, once,
-//! also over a crash; secrets are in the vault and nowhere else; the old recovery key goes when the new one is proved.
+//! also over a crash; secrets are in the vault and nowhere else; the old recovery key goes when the new one is proved. The jobs for which
+//! bundles are made have a file of their own.
 
+mod jobs;
+#[path = "../service_house/mod.rs"]
 mod service_house;
 
 use std::process::{Command, Stdio};
@@ -17,7 +20,7 @@ use mdm_core::ids::{AuditId, DeviceId, HandOffId, HandOffPartId, SecretId, Seria
 use mdm_core::original::{OriginalApp, OriginalNetwork, Said};
 use mdm_core::sealed::SealedSecret;
 use mdm_core::secret::{Secret, SecretKind};
-use mdm_core::service::{HandOffView, IdentitySettings, Org, Revealed};
+use mdm_core::service::{HandOffView, Org, Revealed};
 use mdm_core::store::testing::{FailingStore, Moment};
 use mdm_core::store::{Batch, SqliteStore};
 use service_house::{House, START};
@@ -99,7 +102,7 @@ fn openssl(arguments: &[&str], directory: &std::path::Path) {
 /// The commands of `docs/hand-off.md`, as they stand there.
 #[tokio::test]
 async fn what_the_openssl_command_line_seals_and_signs_is_taken() {
-    let page = include_str!("../../docs/hand-off.md");
+    let page = include_str!("../../../docs/hand-off.md");
     let house = House::new().await;
     let org = fleet(&house, 2).await;
     let directory = tempfile::tempdir().unwrap();
@@ -224,62 +227,6 @@ async fn a_key_that_a_mac_gave_since_it_enrolled_stays_in_force_however_late_the
 }
 
 #[tokio::test]
-async fn a_job_is_used_once_and_its_key_is_destroyed() {
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    let signer = signer();
-    let job = job(&org, &signer).await;
-    let bundle = bundle_for(&job, &signer, &[told(0)]);
-    org.import_hand_off(job.id, bundle.clone()).await.unwrap();
-    let again = why(&org, job.id, &bundle).await;
-    assert!(again.contains("was used"), "{again}");
-    let other = bundle_for(&job, &signer, &[told(0)]);
-    let again = why(&org, job.id, &other).await;
-    assert!(again.contains("was used"), "{again}");
-    let id = org.organisation().id;
-    let row = house
-        .mdm
-        .store()
-        .hand_off(id, job.id)
-        .await
-        .unwrap()
-        .unwrap();
-    let key = house
-        .mdm
-        .store()
-        .secret(id, row.key)
-        .await
-        .unwrap()
-        .unwrap();
-    assert!(key.sealed.0.is_empty() && key.destroyed.is_some());
-    assert!(org.close_hand_off(job.id).await.is_err());
-}
-
-#[tokio::test]
-async fn of_two_imports_at_once_one_hears_that_the_job_was_used() {
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    let signer = signer();
-    // The second one comes a little later each time: also when the first has just destroyed the key.
-    for pause in 0..24 {
-        let job = job(&org, &signer).await;
-        let bundle = bundle_for(&job, &signer, &[told(0)]);
-        let late = async {
-            tokio::time::sleep(Duration::from_micros(pause * 250)).await;
-            org.import_hand_off(job.id, bundle.clone()).await
-        };
-        let (one, two) = tokio::join!(org.import_hand_off(job.id, bundle.clone()), late);
-        let refused = match (one, two) {
-            (Ok(_), Err(refused)) | (Err(refused), Ok(_)) => refused,
-            both => panic!("{both:?}"),
-        };
-        assert!(matches!(refused, Error::Precondition(_)), "{refused}");
-        let state = org.hand_off(job.id).await.unwrap().state;
-        assert!(matches!(state, HandOffState::Imported { .. }), "{state:?}");
-    }
-}
-
-#[tokio::test]
 async fn hostile_bundles_are_refused_by_name_and_leave_the_job_as_it_was() {
     let house = House::new().await;
     let org = fleet(&house, 2).await;
@@ -345,107 +292,6 @@ async fn hostile_bundles_are_refused_by_name_and_leave_the_job_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_bundle_that_is_sealed_to_two_jobs_is_taken_for_one() {
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    let signer = signer();
-    let (one, two) = (job(&org, &signer).await, job(&org, &signer).await);
-    let bundle = sealed_to_both(&one, &two, &signer);
-    org.import_hand_off(one.id, bundle.clone()).await.unwrap();
-    let said = why(&org, two.id, &bundle).await;
-    assert!(said.contains("was taken for job"), "{said}");
-}
-
-/// A bundle that names no job, sealed to two.
-fn sealed_to_both(one: &HandOffView, two: &HandOffView, signer: &KeyPair) -> Vec<u8> {
-    let directory = tempfile::tempdir().unwrap();
-    let at = directory.path();
-    std::fs::write(at.join("one.pem"), &one.certificate).unwrap();
-    std::fs::write(at.join("two.pem"), &two.certificate).unwrap();
-    std::fs::write(at.join("signer.pem"), signer.certificate_pem()).unwrap();
-    std::fs::write(at.join("signer.key"), signer.key_pem().unwrap().expose()).unwrap();
-    let plain = bundle::write("Old", START, None, &[told(0)]).unwrap();
-    std::fs::write(at.join("plain"), plain.expose()).unwrap();
-    openssl(
-        &[
-            "cms", "-encrypt", "-binary", "-aes256", "-in", "plain", "-outform", "DER", "-out",
-            "env", "one.pem", "two.pem",
-        ],
-        at,
-    );
-    openssl(
-        &[
-            "cms",
-            "-sign",
-            "-binary",
-            "-nodetach",
-            "-md",
-            "sha256",
-            "-in",
-            "env",
-            "-signer",
-            "signer.pem",
-            "-inkey",
-            "signer.key",
-            "-outform",
-            "DER",
-            "-out",
-            "bundle",
-        ],
-        at,
-    );
-    std::fs::read(at.join("bundle")).unwrap()
-}
-
-#[tokio::test]
-async fn a_used_job_is_cleared_away_once_no_other_can_open_its_bundle() {
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    let keep = IdentitySettings {
-        retention_days: Some(1),
-        ..IdentitySettings::default()
-    };
-    org.set_identities(keep).await.unwrap();
-    let signer = signer();
-    let by = sha256(&signer.certificate);
-    let mut jobs = Vec::new();
-    for _ in 0..2 {
-        let made = org.new_hand_off("Old", START + 90 * DAY, Some(&by)).await;
-        jobs.push(made.unwrap());
-    }
-    let (one, two) = (&jobs[0], &jobs[1]);
-    let bundle = sealed_to_both(one, two, &signer);
-    org.import_hand_off(one.id, bundle.clone()).await.unwrap();
-    let left = async || {
-        house.settle().await;
-        let jobs = org.hand_offs(HandOffId(0), 10).await.unwrap();
-        jobs.iter().map(|job| job.id).collect::<Vec<_>>()
-    };
-    house.settle().await;
-    house.clock.advance(89 * DAY);
-    // Kept for a day only, and still there: the other key opens the same bundle.
-    assert_eq!(left().await, [one.id, two.id]);
-    let said = why(&org, two.id, &bundle).await;
-    assert!(said.contains("was taken for job"), "{said}");
-    house.clock.advance(3 * DAY);
-    // The other one has expired, and its key is destroyed.
-    assert_eq!(left().await, [two.id]);
-    let said = why(&org, two.id, &bundle).await;
-    assert!(said.contains("was closed by"), "{said}");
-    let (store, own) = (house.mdm.store(), org.organisation().id);
-    let row = store.hand_off(own, two.id).await.unwrap().unwrap();
-    let key = store.secret(own, row.key).await.unwrap().unwrap();
-    assert!(key.sealed.0.is_empty() && key.destroyed.is_some());
-    let said = why(&org, one.id, &bundle).await;
-    assert!(said.contains("no such job"), "{said}");
-    let parts = store.hand_off_parts(own, one.id, HandOffPartId(0), 10);
-    assert_eq!(parts.await.unwrap(), Vec::new());
-    // Nobody could ever open it again: that a job has one key, destroyed with it, is what keeps it so.
-    house.clock.advance(2 * DAY);
-    assert_eq!(left().await, Vec::new());
-}
-
-#[tokio::test]
 async fn a_bundle_that_comes_before_its_devices_are_known_uses_up_nothing() {
     let house = House::new().await;
     let org = fleet(&house, 0).await;
@@ -482,47 +328,6 @@ async fn whoever_says_so_has_a_bundle_taken_without_those_that_are_not_known() {
     assert_eq!((taken.accepted, taken.rejected), (0, 1));
     let over = org.hand_off(job.id).await.unwrap();
     assert!(matches!(over.state, HandOffState::Imported { .. }));
-}
-
-#[tokio::test]
-async fn a_job_of_an_agreement_that_gets_no_bundle_is_told_of_again() {
-    let house = House::new().await;
-    let org = fleet(&house, 2).await;
-    let signer = signer();
-    let by = sha256(&signer.certificate);
-    let until = START + DAY * 9;
-    let source = org.agree_source("Old MDM", &by, until).await.unwrap();
-    let ask = async || org.agreed_hand_off(source.id).await.unwrap();
-    // Those who ask at once get a job each.
-    let mut first = Vec::new();
-    for _ in 0..5 {
-        first.push(ask().await.id);
-    }
-    first.sort();
-    first.dedup();
-    assert_eq!(first.len(), 5);
-    // Nobody can bring a bundle for hours, and all of them ask again and again: no job more, and no end of the agreement's room.
-    for _ in 0..40 {
-        house.clock.advance(Duration::from_mins(10));
-        for _ in 0..5 {
-            assert!(first.contains(&ask().await.id));
-        }
-    }
-    // One that gets its bundle is told of no more, and neither is one that ends soon.
-    house.clock.advance(Duration::from_mins(10));
-    let next = ask().await;
-    let bundle = bundle_for(&next, &signer, &[told(0)]);
-    let taken = org.take_agreed(source.id, next.id, bundle).await.unwrap();
-    assert_eq!(taken.accepted, 1, "{taken:?}");
-    house.clock.advance(Duration::from_mins(10));
-    for _ in 0..4 {
-        let again = ask().await.id;
-        assert!(first.contains(&again) && again != next.id);
-    }
-    let more = ask().await.id;
-    assert!(!first.contains(&more));
-    house.clock.advance(DAY - Duration::from_mins(7 * 60 + 30));
-    assert!(!first.contains(&ask().await.id));
 }
 
 #[tokio::test]
@@ -663,7 +468,7 @@ async fn a_crash_anywhere_goes_on_and_takes_nothing_twice() {
 /// What is written fits the published schema, by a validator that nobody here wrote.
 #[test]
 fn what_is_written_fits_the_published_schema() {
-    let published = include_str!("../../docs/hand-off.schema.json");
+    let published = include_str!("../../../docs/hand-off.schema.json");
     assert_eq!(published, SCHEMA, "docs and library have one schema");
     let there = Command::new("python3")
         .args(["-c", "import jsonschema"])
