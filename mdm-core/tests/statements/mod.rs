@@ -3,12 +3,17 @@
 #![allow(dead_code, reason = "each test file uses its part of it")]
 
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 
-static STATEMENTS: AtomicUsize = AtomicUsize::new(0);
+/// What was sent, in the order in which it was told of.
+static SENT: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn sent() -> MutexGuard<'static, Vec<String>> {
+    SENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Counts what goes to the database, once it listens to the whole program.
 pub(crate) struct Counter;
@@ -26,27 +31,37 @@ impl tracing::Subscriber for Counter {
         if event.metadata().target() != "sqlx::query" {
             return;
         }
-        let mut look = Look { sets_up: false };
-        event.record(&mut look);
-        if !look.sets_up {
-            STATEMENTS.fetch_add(1, Ordering::SeqCst);
+        let mut words = Words::default();
+        event.record(&mut words);
+        if !words.first.starts_with("PRAGMA") {
+            // A short one has no text but its first words.
+            let all = if words.all.is_empty() {
+                words.first
+            } else {
+                words.all
+            };
+            sent().push(all);
         }
     }
     fn enter(&self, _: &tracing::span::Id) {}
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
-/// Looks at the first words of a statement.
-struct Look {
-    sets_up: bool,
+/// The words of a statement.
+#[derive(Default)]
+struct Words {
+    first: String,
+    all: String,
 }
 
-impl Visit for Look {
+impl Visit for Words {
     fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
 
     fn record_str(&mut self, field: &Field, words: &str) {
-        if field.name() == "summary" {
-            self.sets_up = words.starts_with("PRAGMA");
+        match field.name() {
+            "summary" => words.clone_into(&mut self.first),
+            "db.statement" => words.clone_into(&mut self.all),
+            _ => {}
         }
     }
 }
@@ -65,10 +80,15 @@ pub(crate) async fn all_told() {
 
 /// How many there were.
 pub(crate) fn so_far() -> usize {
-    STATEMENTS.load(Ordering::SeqCst)
+    sent().len()
 }
 
-/// How many there were since the last call.
+/// How many there were since the last call, which are forgotten.
 pub(crate) fn since_then() -> usize {
-    STATEMENTS.swap(0, Ordering::SeqCst)
+    std::mem::take(&mut *sent()).len()
+}
+
+/// How many of those after the first so many have these words.
+pub(crate) fn with_words(after: usize, words: &str) -> usize {
+    sent()[after..].iter().filter(|s| s.contains(words)).count()
 }
