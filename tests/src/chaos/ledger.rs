@@ -187,6 +187,7 @@ impl Ledger {
         all: bool,
         report: &mut Report,
     ) -> anyhow::Result<()> {
+        house.orphans_ended().await?;
         let mdm = house.beside().await?;
         let result = self.look_up_with(house, &mdm, all, report).await;
         mdm.store().close().await?;

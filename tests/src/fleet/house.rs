@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
@@ -28,6 +28,8 @@ use mdm_core::vault::{EscrowVault, MasterKey};
 use mdmd::app::{App, Drive, Overrides};
 use mdmd::config::{Config, Database, Duty, ListenerConfig, Network};
 
+use sqlx::{Connection as _, PgConnection};
+
 use super::client::{self, Address, Connection};
 use super::devices::{self, Authority, Device, KeyKind, Mode, Writer};
 
@@ -35,6 +37,12 @@ use super::devices::{self, Authority, Device, KeyKind, Mode, Writer};
 const SEEDED_AT_ONCE: usize = 250;
 /// Devices that are held in memory while they are written, of those that say nothing.
 const PRESENT_AT_ONCE: usize = 5_000;
+
+/// Sessions of servers that began before a moment.
+const ORPHANS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'mdm-core' \
+    AND backend_start < to_timestamp($1)";
+/// The longest that one is waited for.
+const ORPHANS_END: Duration = Duration::from_mins(1);
 
 /// How the server is started.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +66,7 @@ pub struct House {
     config: Config,
     database: String,
     server: Option<Child>,
+    killed: Option<SystemTime>,
     organisation: OrganisationId,
     /// Where devices speak.
     pub address: Address,
@@ -146,6 +155,7 @@ impl House {
             organisation: made.organisation,
             token: made.token,
             database: database.to_owned(),
+            killed: None,
             server: None,
             directory,
             config,
@@ -208,6 +218,42 @@ impl House {
         let mut server = self.server.take().context("no server runs")?;
         server.kill()?;
         server.wait()?;
+        self.note_kill();
+        Ok(())
+    }
+
+    /// The only server on its database was killed just now.
+    pub fn note_kill(&mut self) {
+        self.killed = Some(SystemTime::now());
+    }
+
+    /// Waits until PostgreSQL has ended what killed servers had asked it for: a statement that it took, or that still waits in its
+    /// socket, is done although whoever asked is no more. What is there is certain only then.
+    ///
+    /// # Errors
+    /// When the database cannot be asked, or a session of a killed server is there a minute later.
+    pub async fn orphans_ended(&self) -> anyhow::Result<()> {
+        let Some(killed) = self.killed.filter(|_| self.database != "sqlite") else {
+            return Ok(());
+        };
+        let killed = killed.duration_since(UNIX_EPOCH)?.as_secs_f64();
+        let mut line = PgConnection::connect(&self.database).await?;
+        let begun = Instant::now();
+        loop {
+            let left: i64 = sqlx::query_scalar(ORPHANS)
+                .bind(killed)
+                .fetch_one(&mut line)
+                .await?;
+            if left == 0 {
+                break;
+            }
+            ensure!(
+                begun.elapsed() < ORPHANS_END,
+                "{left} sessions of a server that was killed are still there"
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        line.close().await?;
         Ok(())
     }
 

@@ -110,6 +110,7 @@ impl Stage<'_> {
             }
             Story::Enqueue => {
                 run.queued += 1;
+                crate::pause(self.options, "a story", self.server);
                 self.enqueue(run.queued)
             }
             Story::Round => {

@@ -309,7 +309,9 @@ impl Stage<'_> {
             self.tally.wrong(why);
         }
         self.tally.kills();
-        street.kill(0)
+        street.kill(0)?;
+        street.house.note_kill();
+        Ok(())
     }
 
     /// It is dead; what the disk did not have may be gone.
