@@ -2,6 +2,7 @@
 //! taken from a device that is wanted again.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use mdm_core::errand::ErrandState;
 use mdm_core::ids::{LocationId, Serial, WaveId};
@@ -24,6 +25,26 @@ async fn by_hand(stage: &Stage, location: LocationId) {
     let org = stage.org().await;
     let plan = org.plan_licences(&act).await.unwrap();
     org.do_licences(&act, &plan.digest).await.unwrap();
+}
+
+/// Everybody got these apps with a wave, and it was called back; what becomes of the returns, Apple knows.
+async fn called_back(devices: usize, apps: &[u64], returns: impl FnOnce(&Stage)) -> Stage {
+    let stage = stage(devices).await;
+    submitted(&stage, apps).await;
+    stage.pass(HOUR).await;
+    returns(&stage);
+    stage.cancel(&stage.serials).await;
+    stage
+}
+
+/// Returns are put off for so long.
+fn put_off(stage: &Stage, time: Duration) {
+    at_apple(stage, "one", |library| library.busy = vec![time]);
+}
+
+/// Returns fail.
+fn fail(stage: &Stage) {
+    stage.apple.inside().stubborn = true;
 }
 
 /// How many requests that take back Apple got.
@@ -78,12 +99,7 @@ async fn what_a_person_gave_stays_when_a_wave_is_cancelled() {
 
 #[tokio::test]
 async fn a_return_that_was_put_off_takes_nothing_from_a_device_that_is_wanted_again() {
-    let stage = stage(2).await;
-    submitted(&stage, &[APP]).await;
-    stage.pass(HOUR).await;
-    // The return is refused for a day.
-    at_apple(&stage, "one", |library| library.busy = vec![DAY]);
-    stage.cancel(&stage.serials).await;
+    let stage = called_back(2, &[APP], |stage| put_off(stage, DAY)).await;
     stage.pass(HOUR * 2).await;
     assert_eq!(holders(&stage, "one", APP), all(&stage));
     let again = stage.plan("two", &stage.serials[..1], &[APP]).await;
@@ -108,11 +124,7 @@ async fn a_return_that_was_put_off_takes_nothing_from_a_device_that_is_wanted_ag
 
 #[tokio::test]
 async fn a_return_that_failed_is_tried_again() {
-    let stage = stage(1).await;
-    submitted(&stage, &[APP]).await;
-    stage.pass(HOUR).await;
-    stage.apple.inside().stubborn = true;
-    stage.cancel(&stage.serials).await;
+    let stage = called_back(1, &[APP], fail).await;
     stage.pass(HOUR * 2).await;
     assert_eq!(holders(&stage, "one", APP), all(&stage));
     stage.apple.inside().stubborn = false;
@@ -122,11 +134,8 @@ async fn a_return_that_failed_is_tried_again() {
 
 #[tokio::test]
 async fn more_apps_than_apple_takes_at_once_go_back_in_several_requests() {
-    let stage = stage(2).await;
     let apps: Vec<u64> = (1..=30).collect();
-    submitted(&stage, &apps).await;
-    stage.pass(HOUR).await;
-    stage.cancel(&stage.serials).await;
+    let stage = called_back(2, &apps, |_| {}).await;
     stage.pass(HOUR * 2).await;
     let inside = stage.apple.inside();
     assert!(
@@ -163,13 +172,9 @@ async fn a_list_that_never_rests_keeps_no_device_from_its_licence() {
 
 #[tokio::test]
 async fn a_device_that_has_migrated_keeps_what_it_was_lent_for_an_earlier_attempt() {
-    let stage = stage(2).await;
-    submitted(&stage, &[APP]).await;
-    stage.pass(HOUR).await;
-    // The return waits for half a day, and the device migrates in another wave meanwhile.
-    at_apple(&stage, "one", |library| library.busy = vec![DAY / 2]);
-    stage.cancel(&stage.serials).await;
+    let stage = called_back(2, &[APP], |stage| put_off(stage, DAY / 2)).await;
     stage.pass(MINUTE * 30).await;
+    // While the return waits, the device migrates in another wave.
     let first = &stage.serials[..1];
     let wave = stage.plan("two", first, &[APP]).await;
     stage.accept(wave).await;
@@ -234,13 +239,9 @@ async fn what_a_person_gives_while_a_wave_gives_it_stays() {
 
 #[tokio::test]
 async fn of_a_return_that_was_put_off_a_person_may_give_one_app_again() {
-    let stage = stage(2).await;
-    submitted(&stage, &[APP, OTHER]).await;
+    let stage = called_back(2, &[APP, OTHER], |stage| put_off(stage, DAY)).await;
     stage.pass(HOUR).await;
     let location = stage.org().await.locations().await.unwrap()[0].id;
-    at_apple(&stage, "one", |library| library.busy = vec![DAY]);
-    stage.cancel(&stage.serials).await;
-    stage.pass(HOUR).await;
     by_hand(&stage, location).await;
     stage.pass(DAY * 2).await;
     // What was lent beside it goes back.
@@ -266,11 +267,7 @@ async fn what_came_true_before_a_refusal_goes_back_with_its_wave() {
 
 #[tokio::test]
 async fn a_return_that_fails_for_good_is_asked_for_less_and_less_often() {
-    let stage = stage(1).await;
-    submitted(&stage, &[APP]).await;
-    stage.pass(HOUR).await;
-    stage.apple.inside().stubborn = true;
-    stage.cancel(&stage.serials).await;
+    let stage = called_back(1, &[APP], fail).await;
     stage.pass(DAY * 30).await;
     let asked = taken_back(&stage);
     assert!((5..20).contains(&asked), "{asked} in 30 days");

@@ -8,7 +8,7 @@ use mdm_core::hand_off::HandOffState;
 use mdm_core::hand_off::bundle;
 use mdm_core::hand_off::envelope::{KeyPair, sha256};
 use mdm_core::ids::{HandOffId, HandOffPartId};
-use mdm_core::service::{HandOffView, IdentitySettings};
+use mdm_core::service::{HandOffView, IdentitySettings, Org};
 use mdm_core::store::testing::{FailingStore, Moment};
 use mdm_core::store::{Batch, SqliteStore};
 
@@ -90,22 +90,8 @@ async fn of_two_imports_at_once_one_hears_that_the_job_was_used() {
 
 #[tokio::test]
 async fn a_bundle_that_a_closed_job_had_begun_is_taken_for_no_other() {
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    let keep = IdentitySettings {
-        retention_days: Some(1),
-        ..IdentitySettings::default()
-    };
-    org.set_identities(keep).await.unwrap();
-    let signer = signer();
-    let by = sha256(&signer.certificate);
-    let mut jobs = Vec::new();
-    for _ in 0..2 {
-        let made = org.new_hand_off("Old", START + 90 * DAY, Some(&by)).await;
-        jobs.push(made.unwrap());
-    }
+    let (house, org, jobs, bundle) = kept_for_a_day().await;
     let (one, two) = (&jobs[0], &jobs[1]);
-    let bundle = sealed_to_both(one, two, &signer);
     // As it is after a crash between two commits.
     let (store, own) = (house.mdm.store(), org.organisation().id);
     let mut row = store.hand_off(own, one.id).await.unwrap().unwrap();
@@ -140,6 +126,26 @@ async fn a_bundle_that_is_sealed_to_two_jobs_is_taken_for_one() {
     org.import_hand_off(one.id, bundle.clone()).await.unwrap();
     let said = why(&org, two.id, &bundle).await;
     assert!(said.contains("was taken for job"), "{said}");
+}
+
+/// A fleet of one whose used jobs are kept for a day, two jobs that are open for ninety, and a bundle that is sealed to both.
+async fn kept_for_a_day() -> (House, Org, [HandOffView; 2], Vec<u8>) {
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    let keep = IdentitySettings {
+        retention_days: Some(1),
+        ..IdentitySettings::default()
+    };
+    org.set_identities(keep).await.unwrap();
+    let signer = signer();
+    let by = sha256(&signer.certificate);
+    let made = async || {
+        let made = org.new_hand_off("Old", START + 90 * DAY, Some(&by)).await;
+        made.unwrap()
+    };
+    let jobs = [made().await, made().await];
+    let bundle = sealed_to_both(&jobs[0], &jobs[1], &signer);
+    (house, org, jobs, bundle)
 }
 
 /// A bundle that names no job, sealed to two.
@@ -185,22 +191,8 @@ fn sealed_to_both(one: &HandOffView, two: &HandOffView, signer: &KeyPair) -> Vec
 
 #[tokio::test]
 async fn a_used_job_is_cleared_away_once_no_other_can_open_its_bundle() {
-    let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    let keep = IdentitySettings {
-        retention_days: Some(1),
-        ..IdentitySettings::default()
-    };
-    org.set_identities(keep).await.unwrap();
-    let signer = signer();
-    let by = sha256(&signer.certificate);
-    let mut jobs = Vec::new();
-    for _ in 0..2 {
-        let made = org.new_hand_off("Old", START + 90 * DAY, Some(&by)).await;
-        jobs.push(made.unwrap());
-    }
+    let (house, org, jobs, bundle) = kept_for_a_day().await;
     let (one, two) = (&jobs[0], &jobs[1]);
-    let bundle = sealed_to_both(one, two, &signer);
     org.import_hand_off(one.id, bundle.clone()).await.unwrap();
     let left = async || {
         house.settle().await;

@@ -5,14 +5,51 @@ use std::time::Duration;
 
 use mdm_core::check::Check;
 use mdm_core::gap::GapLimits;
+use mdm_core::ids::{ProjectId, WaveId};
 use mdm_core::migration::MoveState;
 use mdm_core::original::Said;
-use mdm_core::service::{Dates, ProjectChange};
+use mdm_core::service::{Dates, Org, ProjectChange};
 use mdm_core::wave::{Preset, Waiver};
 
 use super::service_house::fleet::{serial, serials};
 use super::service_house::{House, START};
 use super::{DAY, members, pilot, says, wave};
+
+/// The system of this one is too old to migrate: something stands against it.
+async fn is_old(house: &House, org: &Org, n: usize) {
+    house.clock.advance(Duration::from_secs(1));
+    let mut said = Said::nothing(serial(n));
+    said.system = Some("18.5".to_owned());
+    let now = house.mdm.now();
+    let taken = org.import_originals("Old MDM", now, vec![said]).await;
+    assert_eq!(taken.unwrap().changed, 1);
+}
+
+/// And somebody lets the first one go.
+fn waiver() -> Waiver {
+    Waiver {
+        check: Check::OsMinimum,
+        serials: BTreeSet::from([serial(0)]),
+        reason: "it is updated on the way".to_owned(),
+    }
+}
+
+/// So many of the tag may be between offer and end at once.
+async fn limit(org: &Org, project: ProjectId, most: u32) {
+    let mut gap = GapLimits::default();
+    gap.tags.insert("even".to_owned(), most);
+    let change = ProjectChange {
+        gap: Some(gap),
+        ..ProjectChange::default()
+    };
+    org.change_project(project, &change).await.unwrap();
+}
+
+/// What stands against all of a wave and begins so.
+async fn against(org: &Org, wave: WaveId, begins: &str) -> Vec<String> {
+    let all = org.what_if(wave).await.unwrap().against_all;
+    all.into_iter().filter(|a| a.starts_with(begins)).collect()
+}
 
 #[tokio::test]
 async fn who_stays_behind_takes_nobodys_room_and_who_is_waived_does() {
@@ -25,20 +62,8 @@ async fn who_stays_behind_takes_nobodys_room_and_who_is_waived_does() {
         };
         org.change_project(id, &change).await.unwrap();
     };
-    // A system that cannot migrate: something stands against it.
-    let is_old = async |n: usize| {
-        house.clock.advance(Duration::from_secs(1));
-        let mut said = Said::nothing(serial(n));
-        said.system = Some("18.5".to_owned());
-        let now = house.mdm.now();
-        let taken = org.import_originals("Old MDM", now, vec![said]).await;
-        assert_eq!(taken.unwrap().changed, 1);
-    };
-    let against = async || -> Vec<String> {
-        let all = org.what_if(pilot).await.unwrap().against_all;
-        let capacity = all.into_iter().filter(|a| a.starts_with("capacity:"));
-        capacity.collect()
-    };
+    let is_old = async |n| is_old(&house, &org, n).await;
+    let against = async || against(&org, pilot, "capacity:").await;
     room_for(3).await;
     let said = against().await;
     assert!(said[0].contains("at most 4 devices"), "{said:?}");
@@ -63,11 +88,7 @@ async fn who_stays_behind_takes_nobodys_room_and_who_is_waived_does() {
     assert_eq!(against().await, [""; 0]);
 
     // A waiver lets one more go than there is room for.
-    let waiver = Waiver {
-        check: Check::OsMinimum,
-        serials: BTreeSet::from([serial(0)]),
-        reason: "it is updated on the way".to_owned(),
-    };
+    let waiver = waiver();
     let seen = org.run_what_if(pilot).await.unwrap();
     says(
         org.accept(pilot, &seen.digest, std::slice::from_ref(&waiver), "")
@@ -92,13 +113,7 @@ async fn who_stays_behind_takes_nobodys_room_and_who_is_waived_does() {
 async fn who_stays_behind_takes_no_place_of_its_group_in_the_plans_of_others() {
     let house = House::new().await;
     let (org, id, pilot) = pilot(&house, 4, 1, [10, 20]).await;
-    let mut gap = GapLimits::default();
-    gap.tags.insert("even".to_owned(), 1);
-    let change = ProjectChange {
-        gap: Some(gap),
-        ..ProjectChange::default()
-    };
-    org.change_project(id, &change).await.unwrap();
+    limit(&org, id, 1).await;
     let main = wave(&org, id, "main", Preset::Main).await;
     org.add_members(main, &serials(2..3), Dates::default())
         .await
@@ -110,13 +125,7 @@ async fn who_stays_behind_takes_no_place_of_its_group_in_the_plans_of_others() {
         placed.await.unwrap().remove(0).available_from
     };
     assert!(asked_from().await > START + 20 * DAY);
-    house.clock.advance(Duration::from_secs(1));
-    let mut said = Said::nothing(serial(0));
-    said.system = Some("18.5".to_owned());
-    let now = house.mdm.now();
-    org.import_originals("Old MDM", now, vec![said])
-        .await
-        .unwrap();
+    is_old(&house, &org, 0).await;
     org.run_what_if(pilot).await.unwrap();
     let staying = members(&org, pilot).await.remove(0).state;
     assert!(matches!(staying, MoveState::Blocked { .. }), "{staying:?}");
@@ -127,39 +136,19 @@ async fn who_stays_behind_takes_no_place_of_its_group_in_the_plans_of_others() {
 async fn who_stays_behind_takes_no_place_of_its_group_in_its_own_wave_and_who_is_waived_does() {
     let house = House::new().await;
     let (org, id, pilot) = pilot(&house, 3, 3, [10, 20]).await;
-    let limit = async |most| {
-        let mut gap = GapLimits::default();
-        gap.tags.insert("even".to_owned(), most);
-        let change = ProjectChange {
-            gap: Some(gap),
-            ..ProjectChange::default()
-        };
-        org.change_project(id, &change).await.unwrap();
-    };
-    let against = async || -> Vec<String> {
-        let all = org.what_if(pilot).await.unwrap().against_all;
-        all.into_iter().filter(|a| a.starts_with("gap:")).collect()
-    };
+    let limit = async |most| limit(&org, id, most).await;
+    let against = async || against(&org, pilot, "gap:").await;
     limit(1).await;
     let said = against().await;
     assert!(
         said[0].contains("2 devices of the tag even") && said[0].contains("1 may be"),
         "{said:?}"
     );
-    house.clock.advance(Duration::from_secs(1));
-    let mut old = Said::nothing(serial(0));
-    old.system = Some("18.5".to_owned());
-    let now = house.mdm.now();
-    let taken = org.import_originals("Old MDM", now, vec![old]).await;
-    assert_eq!(taken.unwrap().changed, 1);
+    is_old(&house, &org, 0).await;
     assert_eq!(against().await, [""; 0], "one of them goes");
 
     // A waiver lets both go.
-    let waiver = Waiver {
-        check: Check::OsMinimum,
-        serials: BTreeSet::from([serial(0)]),
-        reason: "it is updated on the way".to_owned(),
-    };
+    let waiver = waiver();
     let seen = org.run_what_if(pilot).await.unwrap();
     says(
         org.accept(pilot, &seen.digest, std::slice::from_ref(&waiver), "")

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::act::{self, Acceptance};
 use super::client::{Client, Where};
-use super::removal::{Removal, numbered, removed};
+use super::removal::{Listed, remove_listed};
 use super::serials::Serials;
 use super::{About as _, Common, Done, Exit, Means as _, cell, secret_file, table};
 
@@ -192,23 +192,17 @@ async fn list(common: &Common, refresh: Option<i64>, place: &Where) -> Done {
 }
 
 async fn remove(common: &Common, number: i64, confirm: Option<&str>, place: &Where) -> Done {
-    let client = Client::acting(common, place).await?;
-    let all = client.get(PATH).await?;
-    let row = numbered(&all["locations"], number, || {
-        format!("there is no location {number}: `mdmd licences list`")
-    })?;
-    let name = cell(&row["name"]);
-    let means = format!(
-        "the token of {name} is destroyed here, and nothing is given or taken back there any more; licences stay at Apple with the devices that have them, and the location stays claimed for this server until another service takes it over."
-    );
-    let removal = Removal {
-        path: &format!("{PATH}/{number}/remove"),
-        field: "name",
-        typed: &format!("\"{name}\""),
-        means: &means,
-        gone: ("", "name"),
+    let list = Listed {
+        path: PATH,
+        rows: "locations",
+        called: ("location", "mdmd licences list"),
     };
-    removed(common, &client, &removal, confirm).await
+    let means = |name: &str| {
+        format!(
+            "the token of {name} is destroyed here, and nothing is given or taken back there any more; licences stay at Apple with the devices that have them, and the location stays claimed for this server until another service takes it over."
+        )
+    };
+    remove_listed(common, place, &list, (number, confirm), means).await
 }
 
 async fn only_location(client: &Client) -> Result<Value, super::Ended> {

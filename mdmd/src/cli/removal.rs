@@ -2,10 +2,10 @@
 //! wants it has typed its name once more.
 
 use anyhow::{Context as _, anyhow};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::client::Client;
-use super::{Common, Done, Ended, Exit, Means as _, cell, id_of, rows};
+use super::client::{Client, Where};
+use super::{Common, Done, Exit, Means as _, cell, id_of, rows};
 
 /// One of them, found.
 pub(super) struct Removal<'a> {
@@ -45,14 +45,38 @@ pub(super) async fn removed(
     Ok(())
 }
 
-/// The row with this number in a list of the API.
-pub(super) fn numbered(
-    list: &Value,
-    number: i64,
-    none: impl FnOnce() -> String,
-) -> Result<&Value, Ended> {
-    rows(list)
+/// A list of the API whose rows have a number and a name.
+pub(super) struct Listed<'a> {
+    /// Where it is read; a row is taken away at its number below.
+    pub(super) path: &'a str,
+    /// The field that has the rows.
+    pub(super) rows: &'a str,
+    /// What one of them is called, and the command that lists them.
+    pub(super) called: (&'a str, &'a str),
+}
+
+/// Takes away the row with this number, once `confirm` says its name; `means` says of the name what it means.
+pub(super) async fn remove_listed(
+    common: &Common,
+    place: &Where,
+    list: &Listed<'_>,
+    (number, confirm): (i64, Option<&str>),
+    means: fn(&str) -> String,
+) -> Done {
+    let client = Client::acting(common, place).await?;
+    let all = client.get(list.path).await?;
+    let (one, command) = list.called;
+    let row = rows(&all[list.rows])
         .find(|row| id_of(&row["id"]) == Some(number))
-        .with_context(none)
-        .means(Exit::Precondition)
+        .with_context(|| format!("there is no {one} {number}: `{command}`"))
+        .means(Exit::Precondition)?;
+    let name = cell(&row["name"]);
+    let removal = Removal {
+        path: &format!("{}/{number}/remove", list.path),
+        field: "name",
+        typed: &format!("\"{name}\""),
+        means: &means(&name),
+        gone: ("", "name"),
+    };
+    removed(common, &client, &removal, confirm).await
 }

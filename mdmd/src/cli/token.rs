@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Where};
 use super::new_file::NewFile;
-use super::removal::{Removal, numbered, removed};
+use super::removal::{Listed, Removal, remove_listed, removed};
 use super::{About as _, Common, Done, Exit, Means as _, cell, many, rows, secret_file, table};
 
 /// The server token of the device-assignment service.
@@ -226,23 +226,17 @@ async fn import(
 }
 
 async fn remove(common: &Common, number: i64, confirm: Option<&str>, place: &Where) -> Done {
-    let client = Client::acting(common, place).await?;
-    let all = client.get("/api/v1/server-tokens").await?;
-    let row = numbered(&all["servers"], number, || {
-        format!("there is no server entry {number}: `mdmd token status`")
-    })?;
-    let name = cell(&row["name"]);
-    let means = format!(
-        "the token of {name} is destroyed, and its list is read no more; at Apple its devices keep the ADE profile that they have: one that is erased is not let in here, and waits at its set-up until another service assigns its own."
-    );
-    let removal = Removal {
-        path: &format!("/api/v1/server-tokens/{number}/remove"),
-        field: "name",
-        typed: &format!("\"{name}\""),
-        means: &means,
-        gone: ("", "name"),
+    let list = Listed {
+        path: "/api/v1/server-tokens",
+        rows: "servers",
+        called: ("server entry", "mdmd token status"),
     };
-    removed(common, &client, &removal, confirm).await
+    let means = |name: &str| {
+        format!(
+            "the token of {name} is destroyed, and its list is read no more; at Apple its devices keep the ADE profile that they have: one that is erased is not let in here, and waits at its set-up until another service assigns its own."
+        )
+    };
+    remove_listed(common, place, &list, (number, confirm), means).await
 }
 
 async fn status(common: &Common, place: &Where) -> Done {

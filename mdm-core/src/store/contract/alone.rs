@@ -1,72 +1,19 @@
 //! Two organisations with equal ids never see each other's rows.
 
-use super::samples::{self, Sample};
+use super::samples::{self, Sample, of_every_noun};
 use super::{A, B, Finding, at, ensure, put, refuse, same, sentence};
-use crate::audit::{ApiToken, AuditEntry, Refusal};
-use crate::budget::Budget;
-use crate::ddm;
-use crate::device::Device;
-use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
-use crate::errand::Errand;
+use crate::audit::{AuditEntry, Refusal};
 use crate::ids::{
     AcceptedId, ApprovalId, AssignmentId, AuditId, AuditSealId, CommandId, DeclarationId,
     DeclarationSetId, DeviceId, EnrollmentId, ErrandId, HandOffId, HandOffPartId, JobId,
     ManifestId, MoveId, OrganisationId, RefusalId, RunbookId, SecretId, ServerId, SetUpId, WaveId,
 };
-use crate::inventory::Inventory;
-use crate::licences::Location;
-use crate::migration::{Move, SetUp};
-use crate::queue::Command;
-use crate::sealed::SealedSecret;
 use crate::store::{Lease, Noun, Store, Write};
-use crate::wave::{Server, Wave};
 
 const ALL: u32 = 1_000;
 
 pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
-    apart::<Device>(store).await?;
-    apart::<Enrollment>(store).await?;
-    apart::<EnrolSession>(store).await?;
-    apart::<IssuedCertificate>(store).await?;
-    apart::<Command>(store).await?;
-    apart::<SetUp>(store).await?;
-    apart::<Move>(store).await?;
-    apart::<Wave>(store).await?;
-    apart::<crate::project::Project>(store).await?;
-    apart::<crate::audit_seal::AuditSeal>(store).await?;
-    apart::<crate::project::WhatIfRun>(store).await?;
-    apart::<crate::project::AcceptedPart>(store).await?;
-    apart::<crate::approval::Approval>(store).await?;
-    apart::<crate::approval::Alone>(store).await?;
-    apart::<crate::runbook::KeptRunbook>(store).await?;
-    apart::<crate::template::Template>(store).await?;
-    apart::<Server>(store).await?;
-    apart::<SealedSecret>(store).await?;
-    apart::<ApiToken>(store).await?;
-    apart::<Errand>(store).await?;
-    apart::<Budget>(store).await?;
-    apart::<Location>(store).await?;
-    apart::<crate::library::LibraryItem>(store).await?;
-    apart::<crate::original::OriginalFacts>(store).await?;
-    apart::<crate::hand_off::HandOff>(store).await?;
-    apart::<crate::hand_off::HandOffPart>(store).await?;
-    apart::<crate::server_certificate::ServerCertificate>(store).await?;
-    apart::<crate::repeat::Repeat>(store).await?;
-    apart::<crate::hook::Hook>(store).await?;
-    apart::<crate::hook::HookMessage>(store).await?;
-    apart::<crate::acme::AcmeAccount>(store).await?;
-    apart::<crate::acme::AcmeOrder>(store).await?;
-    apart::<crate::acme::AcmeNonce>(store).await?;
-    apart::<Inventory>(store).await?;
-    apart::<crate::person::SignInAttempt>(store).await?;
-    apart::<crate::person::PersonSession>(store).await?;
-    apart::<ddm::Declaration>(store).await?;
-    apart::<ddm::DeclarationContent>(store).await?;
-    apart::<ddm::DeclarationSet>(store).await?;
-    apart::<ddm::DeclarationAssignment>(store).await?;
-    apart::<ddm::DeclarationManifest>(store).await?;
-    apart::<ddm::DeclaredChannel>(store).await?;
-    apart::<ddm::status::ChannelStatus>(store).await?;
+    of_every_noun!(apart(store));
     let line = |o| {
         let device = Some(DeviceId(7));
         AuditEntry::new(o, AuditId(7), at(1), "a", "b", device, o.0.into())

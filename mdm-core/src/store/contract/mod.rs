@@ -14,6 +14,11 @@ mod alone;
 mod channel;
 mod channels;
 mod declarations;
+#[cfg(all(
+    test,
+    any(feature = "sqlite", all(feature = "postgres", feature = "testing"))
+))]
+pub(super) mod emptied;
 mod errands;
 mod jobs;
 mod people;

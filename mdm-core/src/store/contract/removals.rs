@@ -47,16 +47,16 @@ async fn read(store: &impl Store, o: OrganisationId) -> Result<Organisation, Str
 }
 
 /// How far it is, as whoever comes after a death reads it.
-async fn stored(store: &impl Store) -> Result<Removal, String> {
-    let found = store.removal(A).await.map_err(sentence)?;
+async fn stored(store: &impl Store, o: OrganisationId) -> Result<Removal, String> {
+    let found = store.removal(o).await.map_err(sentence)?;
     found.ok_or_else(|| "nothing says that it was taken away".to_owned())
 }
 
 /// Taken away, and its row gone for good.
-async fn taken_away(store: &impl Store) -> Result<Removal, String> {
-    let removal = Removal::new(read(store, A).await?, ("Anna", "sold"), 0, at(9));
+pub(super) async fn taken_away(store: &impl Store, o: OrganisationId) -> Result<Removal, String> {
+    let removal = Removal::new(read(store, o).await?, ("Anna", "sold"), 0, at(9));
     store.begin_removal(&removal).await.map_err(sentence)?;
-    let mut removal = stored(store).await?;
+    let mut removal = stored(store, o).await?;
     removal.kept = None;
     store.keep_removal(&removal).await.map_err(sentence)
 }
@@ -94,7 +94,7 @@ pub(super) async fn nobody_finds_an_organisation_that_was_taken_away(
     // What was decided on its row is not written any more.
     let late = super::commit(store, super::batch([Write::from(organisation.clone())])).await;
     conflict(late, "a change of its row")?;
-    let kept = stored(store).await?;
+    let kept = stored(store, A).await?;
     ensure!(
         kept.version == 1 && kept.left_behind == 3 && kept.begun == at(9) && kept.by == "Anna",
         "what is kept of it: {kept:?}"
@@ -125,12 +125,12 @@ pub(super) async fn nobody_finds_an_organisation_that_was_taken_away(
 
 pub(super) async fn its_rows_go_in_pieces_and_no_others(store: &impl Store) -> Finding {
     two(store).await?;
-    let begun = taken_away(store).await?;
+    let begun = taken_away(store, A).await?;
     let mut rows = 0;
     for turn in 0.. {
         ensure!(turn < 100, "there is no end to it");
         // Each turn is another process: nothing is remembered but what is stored.
-        let before = stored(store).await?;
+        let before = stored(store, A).await?;
         let after = store.erase(&before, 2).await.map_err(sentence)?;
         ensure!(
             after.rows() - before.rows() <= 2,
@@ -138,7 +138,7 @@ pub(super) async fn its_rows_go_in_pieces_and_no_others(store: &impl Store) -> F
             after.rows() - before.rows()
         );
         ensure!(
-            after == stored(store).await?,
+            after == stored(store, A).await?,
             "another row is stored than is answered"
         );
         rows = after.rows();
@@ -152,7 +152,7 @@ pub(super) async fn its_rows_go_in_pieces_and_no_others(store: &impl Store) -> F
         }
     }
     ensure!(rows == ROWS + 2, "{rows} rows went");
-    let by_table = stored(store).await?.erased;
+    let by_table = stored(store, A).await?.erased;
     ensure!(
         by_table.get("devices") == Some(&3) && by_table.get("jobs") == Some(&2),
         "counted as {by_table:?}"
@@ -186,7 +186,7 @@ pub(super) async fn its_rows_go_in_pieces_and_no_others(store: &impl Store) -> F
 
 pub(super) async fn of_two_who_delete_at_once_one_does(store: &impl Store) -> Finding {
     two(store).await?;
-    let begun = taken_away(store).await?;
+    let begun = taken_away(store, A).await?;
     let (one, other) = join(store.erase(&begun, 2), store.erase(&begun, 2)).await;
     let (went, lost) = match (one, other) {
         (Ok(went), lost) | (lost, Ok(went)) => (went, lost),
@@ -194,7 +194,7 @@ pub(super) async fn of_two_who_delete_at_once_one_does(store: &impl Store) -> Fi
     };
     conflict(lost.map(|_| ()), "the same piece again")?;
     ensure!(
-        stored(store).await? == went,
+        stored(store, A).await? == went,
         "what the one who did it was told is not stored"
     );
     conflict(

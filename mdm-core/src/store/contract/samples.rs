@@ -159,6 +159,57 @@ samples! {
     ChannelStatus: EnrollmentId, channel_status, |it| it.reports += 1, |store, org, id| store.channel_status(org, id).await;
 }
 
+/// A part of the suite for every noun that belongs to an organisation: `of_every_noun!(versions(store))` is
+/// `versions::<Device>(store).await?`, and so on.
+macro_rules! of_every_noun {
+    ($part:ident $arguments:tt) => {
+        $part::<$crate::device::Device> $arguments.await?;
+        $part::<$crate::enrollment::Enrollment> $arguments.await?;
+        $part::<$crate::enrollment::EnrolSession> $arguments.await?;
+        $part::<$crate::enrollment::IssuedCertificate> $arguments.await?;
+        $part::<$crate::queue::Command> $arguments.await?;
+        $part::<$crate::migration::SetUp> $arguments.await?;
+        $part::<$crate::migration::Move> $arguments.await?;
+        $part::<$crate::wave::Wave> $arguments.await?;
+        $part::<$crate::project::Project> $arguments.await?;
+        $part::<$crate::audit_seal::AuditSeal> $arguments.await?;
+        $part::<$crate::project::WhatIfRun> $arguments.await?;
+        $part::<$crate::project::AcceptedPart> $arguments.await?;
+        $part::<$crate::approval::Approval> $arguments.await?;
+        $part::<$crate::approval::Alone> $arguments.await?;
+        $part::<$crate::runbook::KeptRunbook> $arguments.await?;
+        $part::<$crate::template::Template> $arguments.await?;
+        $part::<$crate::wave::Server> $arguments.await?;
+        $part::<$crate::sealed::SealedSecret> $arguments.await?;
+        $part::<$crate::audit::ApiToken> $arguments.await?;
+        $part::<$crate::errand::Errand> $arguments.await?;
+        $part::<$crate::budget::Budget> $arguments.await?;
+        $part::<$crate::licences::Location> $arguments.await?;
+        $part::<$crate::library::LibraryItem> $arguments.await?;
+        $part::<$crate::original::OriginalFacts> $arguments.await?;
+        $part::<$crate::hand_off::HandOff> $arguments.await?;
+        $part::<$crate::hand_off::HandOffPart> $arguments.await?;
+        $part::<$crate::server_certificate::ServerCertificate> $arguments.await?;
+        $part::<$crate::repeat::Repeat> $arguments.await?;
+        $part::<$crate::hook::Hook> $arguments.await?;
+        $part::<$crate::hook::HookMessage> $arguments.await?;
+        $part::<$crate::acme::AcmeAccount> $arguments.await?;
+        $part::<$crate::acme::AcmeOrder> $arguments.await?;
+        $part::<$crate::acme::AcmeNonce> $arguments.await?;
+        $part::<$crate::person::SignInAttempt> $arguments.await?;
+        $part::<$crate::person::PersonSession> $arguments.await?;
+        $part::<$crate::inventory::Inventory> $arguments.await?;
+        $part::<$crate::ddm::Declaration> $arguments.await?;
+        $part::<$crate::ddm::DeclarationContent> $arguments.await?;
+        $part::<$crate::ddm::DeclarationSet> $arguments.await?;
+        $part::<$crate::ddm::DeclarationAssignment> $arguments.await?;
+        $part::<$crate::ddm::DeclarationManifest> $arguments.await?;
+        $part::<$crate::ddm::DeclaredChannel> $arguments.await?;
+        $part::<$crate::ddm::status::ChannelStatus> $arguments.await?;
+    };
+}
+pub(super) use of_every_noun;
+
 impl Sample for Organisation {
     const NOUN: Noun = Noun::Organisation;
     /// An organisation's own id is `id`: there is no other organisation that it could belong to.

@@ -4,70 +4,23 @@ use std::time::Duration;
 
 use futures_util::future::join3;
 
-use super::samples::{self, Sample};
+use super::samples::{self, Sample, of_every_noun};
 use super::{A, B, Finding, at, batch, commit, conflict, ensure, put, refuse, same, sentence};
-use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::audit::{AuditEntry, Refusal};
 use crate::audit_seal::HELD;
 use crate::clock::Stopwatch;
-use crate::device::Device;
-use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::ids::{
     AssignmentId, AuditId, CertificateId, CommandId, ContentId, DeclarationId, DeclarationSetId,
     DeviceId, EnrollmentId, ManifestId, MoveId, OrganisationId, RefusalId, RunbookId, SessionId,
     SetUpId, TokenId,
 };
-use crate::migration::{Move, SetUp};
 use crate::organisation::Organisation;
-use crate::queue::Command;
-use crate::sealed::SealedSecret;
 use crate::store::{Batch, Noun, Store, StoreError, Write};
-use crate::wave::{Server, Wave};
 
 pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding {
     versions::<Organisation>(store).await?;
-    versions::<Device>(store).await?;
-    versions::<Enrollment>(store).await?;
-    versions::<EnrolSession>(store).await?;
-    versions::<IssuedCertificate>(store).await?;
-    versions::<Command>(store).await?;
-    versions::<SetUp>(store).await?;
-    versions::<Move>(store).await?;
-    versions::<Wave>(store).await?;
-    versions::<crate::project::Project>(store).await?;
-    versions::<crate::audit_seal::AuditSeal>(store).await?;
-    versions::<crate::project::WhatIfRun>(store).await?;
-    versions::<crate::project::AcceptedPart>(store).await?;
-    versions::<crate::approval::Approval>(store).await?;
-    versions::<crate::approval::Alone>(store).await?;
-    versions::<crate::runbook::KeptRunbook>(store).await?;
-    versions::<crate::template::Template>(store).await?;
-    versions::<Server>(store).await?;
-    versions::<SealedSecret>(store).await?;
-    versions::<ApiToken>(store).await?;
-    versions::<crate::errand::Errand>(store).await?;
-    versions::<crate::budget::Budget>(store).await?;
-    versions::<crate::licences::Location>(store).await?;
-    versions::<crate::library::LibraryItem>(store).await?;
-    versions::<crate::original::OriginalFacts>(store).await?;
-    versions::<crate::hand_off::HandOff>(store).await?;
-    versions::<crate::hand_off::HandOffPart>(store).await?;
-    versions::<crate::server_certificate::ServerCertificate>(store).await?;
-    versions::<crate::repeat::Repeat>(store).await?;
-    versions::<crate::hook::Hook>(store).await?;
-    versions::<crate::hook::HookMessage>(store).await?;
-    versions::<crate::acme::AcmeAccount>(store).await?;
-    versions::<crate::acme::AcmeOrder>(store).await?;
-    versions::<crate::acme::AcmeNonce>(store).await?;
-    versions::<crate::person::SignInAttempt>(store).await?;
-    versions::<crate::person::PersonSession>(store).await?;
-    versions::<crate::inventory::Inventory>(store).await?;
-    versions::<crate::ddm::Declaration>(store).await?;
-    versions::<crate::ddm::DeclarationContent>(store).await?;
-    versions::<crate::ddm::DeclarationSet>(store).await?;
-    versions::<crate::ddm::DeclarationAssignment>(store).await?;
-    versions::<crate::ddm::DeclarationManifest>(store).await?;
-    versions::<crate::ddm::DeclaredChannel>(store).await?;
-    versions::<crate::ddm::status::ChannelStatus>(store).await
+    of_every_noun!(versions(store));
+    Ok(())
 }
 
 async fn versions<T: Sample>(store: &impl Store) -> Finding {

@@ -1,5 +1,6 @@
 //! Apps: each has a fate, a source, a licence and a signature, or stands against the device that has it.
 
+use super::super::forecast::Goes;
 use super::*;
 use crate::licences::Stock;
 use crate::original::DeviceOwner;
@@ -320,14 +321,7 @@ fn who_gets_no_licence_of_an_app_that_it_is_to_get_is_told_apart_from_who_loses_
     let mut mac = PinnedRunbook::standard(Macos, Variant::Migration);
     mac.apps = install.apps.clone();
     let serials = ["A1", "B1", "C1", "D1", "E1", "F1"].map(serial);
-    let facts = |apps: &[&str]| {
-        let mut facts = OriginalFacts::new(OrganisationId(1), DeviceId(1));
-        let mut said = said();
-        said.apps = Some(apps.iter().map(|app| OriginalApp::new(app)).collect());
-        facts.take(said, NOW, "export");
-        facts
-    };
-    let (without, with) = (facts(&[]), facts(&["com.example.Notes"]));
+    let (without, with) = (having(&[]), having(&["com.example.Notes"]));
     let (none, no_tags) = (BTreeSet::new(), BTreeSet::new());
     let held = BTreeSet::from([7]);
     let missing = |available, assignable| {
@@ -394,52 +388,94 @@ fn who_gets_no_licence_of_an_app_that_it_is_to_get_is_told_apart_from_who_loses_
     assert!(nobody.missing().is_empty());
 }
 
-#[test]
-fn who_stays_behind_for_something_else_takes_no_licence_from_who_goes() {
+const NOTES: &str = "com.example.notes";
+const MAPS: &str = "com.example.maps";
+
+/// What is known of a device that has these apps.
+fn having(apps: &[&str]) -> OriginalFacts {
+    let mut facts = OriginalFacts::new(OrganisationId(1), DeviceId(1));
+    let mut said = said();
+    said.apps = Some(apps.iter().map(|app| OriginalApp::new(app)).collect());
+    facts.take(said, NOW, "export");
+    facts
+}
+
+/// A runbook that installs these apps.
+fn installing(apps: &[(&str, u64)]) -> PinnedRunbook {
     let mut runbook = PinnedRunbook::standard(Ios, Variant::Migration);
-    runbook.apps = vec![app("com.example.notes", Some(7), AppAction::Install)];
-    let serials = ["A1", "B1", "C1", "D1"].map(serial);
-    let facts = |apps: &[&str]| {
-        let mut facts = OriginalFacts::new(OrganisationId(1), DeviceId(1));
-        let mut said = said();
-        said.apps = Some(apps.iter().map(|app| OriginalApp::new(app)).collect());
-        facts.take(said, NOW, "export");
-        facts
-    };
-    let none = (BTreeSet::new(), BTreeSet::new());
-    // Two that stay behind come before one that goes, and one that stays comes after it.
-    let short = |has: &[&str], left| {
-        let original = facts(has);
-        let stock = Stock {
-            total: 9,
-            assigned: 9 - left,
-            available: left,
-            unlimited: false,
-            device_assignable: true,
-        };
-        let mut forecaster = Forecaster::new(Some(BTreeMap::from([(7, stock)])));
-        let mut lost = Vec::new();
-        for (place, serial) in serials.iter().enumerate() {
+    let apps = apps.iter();
+    runbook.apps = apps
+        .map(|(name, id)| app(name, Some(*id), AppAction::Install))
+        .collect();
+    runbook
+}
+
+/// Members in the order of their serial numbers, each with its runbook and what is known of it.
+struct Members<'a>(&'a [(&'a PinnedRunbook, &'a OriginalFacts)]);
+
+/// Who comes short, by their places.
+struct Short {
+    /// Who loses apps with their data, and which.
+    lost: BTreeMap<usize, BTreeSet<u64>>,
+    /// Who does not get what it is to get.
+    missing: Vec<usize>,
+}
+
+impl Members<'_> {
+    /// Who comes short where so many licences are left of each app.
+    fn short(&self, left: &[(u64, u64)], goes: impl Fn(usize) -> Goes) -> Short {
+        let stock = left.iter().map(|(app, left)| {
+            let stock = Stock {
+                total: 9,
+                assigned: 9 - *left,
+                available: *left,
+                unlimited: false,
+                device_assignable: true,
+            };
+            (*app, stock)
+        });
+        let mut forecaster = Forecaster::new(Some(stock.collect()));
+        let none = (BTreeSet::new(), BTreeSet::new());
+        let mut lost = BTreeMap::new();
+        for (place, (runbook, original)) in self.0.iter().copied().enumerate() {
             let member = LossOf {
-                serial,
+                serial: &serial(&format!("A{}", place + 1)),
                 platform: Some(Ios),
-                original: Some(&original),
-                runbook: Some(&runbook),
+                original: Some(original),
+                runbook: Some(runbook),
                 licences: &none.0,
                 tags: &none.1,
             };
-            let short = match place == 2 {
-                true => forecaster.add(&member),
-                false => forecaster.add_behind(&member),
+            let short = match goes(place) {
+                Goes::Anyway => forecaster.add(&member),
+                Goes::IfLicensed => forecaster.add_if_licensed(&member),
+                Goes::Not => forecaster.add_behind(&member),
             };
             if !short.lost.is_empty() {
-                lost.push(place);
+                lost.insert(place, short.lost_ids);
             }
         }
-        lost.extend(forecaster.missing().into_keys());
-        lost
+        let missing = forecaster.missing().into_keys().collect();
+        Short { lost, missing }
+    }
+}
+
+#[test]
+fn who_stays_behind_for_something_else_takes_no_licence_from_who_goes() {
+    let runbook = installing(&[(NOTES, 7)]);
+    // Two that stay behind come before one that goes, and one that stays comes after it.
+    let goes = |place: usize| match place {
+        2 => Goes::Anyway,
+        _ => Goes::Not,
     };
-    for has in [&["com.example.notes"][..], &[]] {
+    let short = |has: &[&str], left| {
+        let original = having(has);
+        let members = [(&runbook, &original); 4];
+        let short = Members(&members).short(&[(7, left)], goes);
+        let lost = short.lost.into_keys();
+        lost.chain(short.missing).collect::<Vec<_>>()
+    };
+    for has in [&[NOTES][..], &[]] {
         assert_eq!(short(has, 1), [3], "{has:?}");
         assert!(short(has, 2).is_empty(), "{has:?}");
         assert_eq!(short(has, 0), [0, 1, 2, 3], "{has:?}");
@@ -448,138 +484,61 @@ fn who_stays_behind_for_something_else_takes_no_licence_from_who_goes() {
 
 #[test]
 fn who_stays_behind_for_want_of_one_app_takes_no_licence_of_another() {
-    let (notes, maps) = ("com.example.notes", "com.example.maps");
-    let runbook = |apps: &[(&str, u64)]| {
-        let mut runbook = PinnedRunbook::standard(Ios, Variant::Migration);
-        let apps = apps.iter();
-        runbook.apps = apps
-            .map(|(name, id)| app(name, Some(*id), AppAction::Install))
-            .collect();
-        runbook
-    };
-    let facts = |apps: &[&str]| {
-        let mut facts = OriginalFacts::new(OrganisationId(1), DeviceId(1));
-        let mut said = said();
-        said.apps = Some(apps.iter().map(|app| OriginalApp::new(app)).collect());
-        facts.take(said, NOW, "export");
-        facts
-    };
-    let (both, one) = (runbook(&[(notes, 7), (maps, 8)]), runbook(&[(maps, 8)]));
-    let serials = ["A1", "B1"].map(serial);
-    let none = (BTreeSet::new(), BTreeSet::new());
+    let (both, one) = (
+        installing(&[(NOTES, 7), (MAPS, 8)]),
+        installing(&[(MAPS, 8)]),
+    );
     // None is left of the one app and one of the other; the first wants both, the second that other one.
-    let short = |has: bool, without: bool| {
-        let stock = |available| Stock {
-            total: 9,
-            assigned: 9 - available,
-            available,
-            unlimited: false,
-            device_assignable: true,
-        };
-        let stock = BTreeMap::from([(7, stock(0)), (8, stock(1))]);
-        let mut forecaster = Forecaster::new(Some(stock));
-        let mut lost = Vec::new();
-        for (place, runbook) in [&both, &one].into_iter().enumerate() {
-            let apps = [notes, maps];
-            let original = facts(if has { &apps[place..] } else { &[] });
-            let member = LossOf {
-                serial: &serials[place],
-                platform: Some(Ios),
-                original: Some(&original),
-                runbook: Some(runbook),
-                licences: &none.0,
-                tags: &none.1,
-            };
-            let short = match without {
-                true => forecaster.add(&member),
-                false => forecaster.add_if_licensed(&member),
-            };
-            if !short.lost.is_empty() {
-                lost.push(place);
-                assert_eq!(short.lost_ids.contains(&7), place == 0);
-            }
+    let short = |has: bool, goes: Goes| {
+        let having = |apps: &[&str]| having(if has { apps } else { &[] });
+        let (first, second) = (having(&[NOTES, MAPS]), having(&[MAPS]));
+        let members = [(&both, &first), (&one, &second)];
+        let short = Members(&members).short(&[(7, 0), (8, 1)], |_| goes);
+        for (place, apps) in &short.lost {
+            assert_eq!(apps.contains(&7), *place == 0);
         }
-        lost.extend(forecaster.missing().into_keys());
-        lost
+        let lost = short.lost.into_keys();
+        lost.chain(short.missing).collect::<Vec<_>>()
     };
     for has in [true, false] {
-        assert_eq!(short(has, false), [0], "{has}");
+        assert_eq!(short(has, Goes::IfLicensed), [0], "{has}");
         // Somebody lets it go without: it takes the other one.
-        assert_eq!(short(has, true), [0, 1], "{has}");
+        assert_eq!(short(has, Goes::Anyway), [0, 1], "{has}");
     }
 }
 
 #[test]
 fn who_stays_behind_for_an_app_that_it_is_to_get_leaves_its_others_to_who_comes_after_it() {
-    let (notes, maps) = ("com.example.notes", "com.example.maps");
-    let runbook = |apps: &[(&str, u64)]| {
-        let mut runbook = PinnedRunbook::standard(Ios, Variant::Migration);
-        let apps = apps.iter();
-        runbook.apps = apps
-            .map(|(name, id)| app(name, Some(*id), AppAction::Install))
-            .collect();
-        runbook
-    };
-    let facts = |apps: &[&str]| {
-        let mut facts = OriginalFacts::new(OrganisationId(1), DeviceId(1));
-        let mut said = said();
-        said.apps = Some(apps.iter().map(|app| OriginalApp::new(app)).collect());
-        facts.take(said, NOW, "export");
-        facts
-    };
     // One that has the one app and is to get the other, and two that are to get the one.
-    let (both, one) = (runbook(&[(notes, 7), (maps, 8)]), runbook(&[(notes, 7)]));
-    let (has, bare) = (facts(&[notes]), facts(&[]));
-    let members = [(&one, &bare), (&both, &has), (&one, &bare)];
-    let serials = ["A1", "B1", "C1"].map(serial);
-    let none = (BTreeSet::new(), BTreeSet::new());
+    let (both, one) = (
+        installing(&[(NOTES, 7), (MAPS, 8)]),
+        installing(&[(NOTES, 7)]),
+    );
+    let (has, bare) = (having(&[NOTES]), having(&[]));
     let look = |members: &[(&PinnedRunbook, &OriginalFacts)],
                 [of_notes, of_maps]: [u64; 2],
-                without: bool| {
-        let stock = |available| Stock {
-            total: 9,
-            assigned: 9 - available,
-            available,
-            unlimited: false,
-            device_assignable: true,
-        };
-        let stock = BTreeMap::from([(7, stock(of_notes)), (8, stock(of_maps))]);
-        let mut forecaster = Forecaster::new(Some(stock));
-        let mut lost = Vec::new();
-        for (place, (serial, (runbook, original))) in
-            serials.iter().zip(members.iter().copied()).enumerate()
-        {
-            let member = LossOf {
-                serial,
-                platform: Some(Ios),
-                original: Some(original),
-                runbook: Some(runbook),
-                licences: &none.0,
-                tags: &none.1,
-            };
-            let short = match without {
-                true => forecaster.add(&member),
-                false => forecaster.add_if_licensed(&member),
-            };
-            if !short.lost.is_empty() {
-                lost.push(place);
-            }
-        }
-        (lost, forecaster.missing().into_keys().collect::<Vec<_>>())
+                goes: Goes| {
+        let left = [(7, of_notes), (8, of_maps)];
+        let short = Members(members).short(&left, |_| goes);
+        (short.lost.into_keys().collect::<Vec<_>>(), short.missing)
     };
-    let missing = |stock, without| {
-        let (lost, missing) = look(&members, stock, without);
+    let members = [(&one, &bare), (&both, &has), (&one, &bare)];
+    let missing = |stock, goes| {
+        let (lost, missing) = look(&members, stock, goes);
         assert!(lost.is_empty(), "{lost:?}");
         missing
     };
-    assert!(missing([3, 1], false).is_empty());
+    assert!(missing([3, 1], Goes::IfLicensed).is_empty());
     // The one that has it comes first, and who comes after it in the order of serial numbers has what it leaves.
-    assert_eq!(missing([2, 0], false), [1]);
-    assert_eq!(missing([1, 0], false), [0, 1]);
+    assert_eq!(missing([2, 0], Goes::IfLicensed), [1]);
+    assert_eq!(missing([1, 0], Goes::IfLicensed), [0, 1]);
     // Somebody lets it go without the other: it keeps the licence.
-    assert_eq!(missing([2, 0], true), [1, 2]);
-    assert_eq!(missing([1, 0], true), [0, 1, 2]);
+    assert_eq!(missing([2, 0], Goes::Anyway), [1, 2]);
+    assert_eq!(missing([1, 0], Goes::Anyway), [0, 1, 2]);
     // What comes back is not for who has nothing to lose while another one lacks it that would lose the app with its data.
     let with_loser = [(&both, &has), (&one, &has), (&one, &bare)];
-    assert_eq!(look(&with_loser, [1, 0], false), (vec![1], vec![0, 2]));
+    assert_eq!(
+        look(&with_loser, [1, 0], Goes::IfLicensed),
+        (vec![1], vec![0, 2])
+    );
 }
