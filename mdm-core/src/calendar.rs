@@ -44,7 +44,7 @@ impl Zone {
         found.next().map(|name| Self(name)).ok_or_else(|| {
             Error::bad_input(
                 "time_zone",
-                "must be the name of a time zone, like Europe/Berlin or America/New_York",
+                "must be the name of a time zone, like Europe/Berlin",
             )
         })
     }

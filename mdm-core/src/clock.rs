@@ -100,7 +100,9 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| de::Error::custom("not an RFC 3339 time"))
+        Self::parse(&text).ok_or_else(|| {
+            de::Error::custom("must be a time like 2026-12-24T18:00:00Z or with an offset")
+        })
     }
 }
 

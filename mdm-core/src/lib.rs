@@ -193,6 +193,7 @@ pub mod sealed;
 pub mod secret;
 pub mod server_certificate;
 pub mod service;
+pub mod shell;
 pub mod sign_in;
 pub mod store;
 pub mod template;

@@ -360,12 +360,12 @@ impl Package {
             (
                 "bundle_identifier",
                 (1..=255).contains(&self.bundle_identifier.len()),
-                "must be 1 to 255 characters",
+                "must be 1 to 255 bytes",
             ),
             (
                 "title",
                 (1..=255).contains(&self.title.len()),
-                "must be 1 to 255 characters",
+                "must be 1 to 255 bytes",
             ),
             (
                 "url",

@@ -6,10 +6,17 @@ use crate::error::Error;
 /// What no line may have: a terminal or a log would obey it.
 const ONE_LINE: &str = "must be without control characters, such as line breaks and tabs";
 
+/// What a terminal or a log would obey instead of showing it: control characters, and those that end a line or turn the text behind them
+/// round, so that it reads as another one. Marks that only belong to a script, such as the joiners, turn nothing.
+pub(crate) fn is_obeyed(c: char) -> bool {
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// That it is one line of at most so many bytes.
 ///
 /// # Errors
-/// [`Error::BadInput`] for one that is longer, and for one with control characters.
+/// [`Error::BadInput`] for one that is longer, and for one with what a terminal obeys ([`is_obeyed`]).
 pub(crate) fn check(field: &str, text: &str, most: usize) -> Result<(), Error> {
     bounded(field, text, 0, most)
 }
@@ -23,7 +30,7 @@ pub(crate) fn check_filled(field: &str, text: &str, most: usize) -> Result<(), E
 }
 
 fn bounded(field: &str, text: &str, least: usize, most: usize) -> Result<(), Error> {
-    if text.chars().any(char::is_control) {
+    if text.chars().any(is_obeyed) {
         return Err(Error::bad_input(field, ONE_LINE));
     }
     if text.len() > most || text.trim().len() < least {
@@ -57,6 +64,16 @@ mod tests {
             ("a\u{1b}b", &control),
             ("a\nb", &control),
             ("a\0", &control),
+            ("a\u{202a}", &control),
+            ("a\u{202e}", &control),
+            ("a\u{2066}", &control),
+            ("a\u{2069}", &control),
+            ("a\u{2028}", &control),
+            ("a\u{2029}", &control),
+            // What a name in Persian, or of a family of emoji, is written with.
+            ("a\u{200c}b", &None),
+            ("a\u{200d}b", &None),
+            ("a\u{200f}b", &None),
         ] {
             assert_eq!(said(text), *told, "{text:?}");
         }

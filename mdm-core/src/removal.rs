@@ -12,7 +12,9 @@ use crate::organisation::Organisation;
 use crate::server_certificate::INSTALLATION;
 
 /// So long nothing of it is destroyed: what was being decided as it was taken away is written by then or never (a message with which an
-/// enrolment begins is not written any more after a minute), and where a device has come in between, it is put back.
+/// enrolment begins is not written any more after a minute), and where a device has come in between, it is put back. Measured by the
+/// clock of whichever process goes on with it, against that of the one that began: as with leases, they may differ by less than a quarter
+/// of one, and where one is two minutes ahead nothing is waited for.
 pub const SETTLES: Duration = Duration::from_mins(2);
 /// So long after it was taken away all tables are gone through once more, for what somebody was still at: longer than any lease.
 pub const LAST_LOOK: Duration = Duration::from_mins(15);

@@ -239,8 +239,10 @@ impl Waiver {
     /// Whether a finding of this check is waived for a device; one that was accepted when more could be waived covers nothing any more.
     #[must_use]
     pub fn covers(&self, check: Check, serial: &Serial) -> bool {
-        let of_it = self.serials.is_empty() || self.serials.contains(serial);
-        self.check == check && of_it && Self::is_possible(check)
+        // First what is cheap: an acceptance may have a thousand, and each is held against each finding.
+        self.check == check
+            && (self.serials.is_empty() || self.serials.contains(serial))
+            && Self::is_possible(check)
     }
 }
 

@@ -2,9 +2,11 @@
 
 mod service_house;
 
+use mdm_core::ids::CommandId;
+use mdm_core::queue::Command;
 use mdm_core::service::{Answer, Enqueued};
-use mdm_core::store::SqliteStore;
 use mdm_core::store::testing::{FailingStore, Moment};
+use mdm_core::store::{Batch, SqliteStore};
 use mdm_core::wire::command::CommandBody;
 use service_house::{House, command};
 
@@ -80,4 +82,49 @@ async fn a_part_that_came_too_late_is_handed_over_anew() {
     assert!(late.unwrap_err().is_conflict());
     let answers = org.enqueue_many(&names, "U-2", &body, false).await;
     assert_eq!(answers.unwrap(), [Queued; 3]);
+}
+
+/// Two servers may draw the same numbers at the same moment: whose command comes second gets another number, and is queued all the same.
+#[tokio::test]
+async fn a_number_that_another_server_drew_as_well_keeps_no_command_away() {
+    let house = House::new().await;
+    let (mut names, mut channels) = (Vec::new(), Vec::new());
+    for n in 0..2 {
+        let phone = house.device(&format!("C02SAME{n}")).await;
+        house.enrol(&phone).await;
+        let live = house.mdm.store().enrollments_by_key(house.org, &phone.udid);
+        channels.push(live.await.unwrap()[0].id);
+        names.push(phone.udid);
+    }
+    let org = house.org().await;
+    let body = CommandBody::SecurityInfo;
+    let first = org.enqueue_many(&names[..1], "U-1", &body, false).await;
+    assert_eq!(first.unwrap(), [Enqueued::Queued]);
+    let store = house.mdm.store();
+    let there = async |nth: usize, uuid: &str| {
+        let found = store.command(house.org, channels[nth], uuid).await;
+        found.unwrap()
+    };
+    let last = there(0, "U-1").await.unwrap().id;
+    // The numbers that are drawn next, in another server's hand.
+    let mut batch = Batch::new();
+    for n in 1..=6 {
+        let uuid = format!("THEIRS-{n}");
+        let bytes = body.encode(&uuid).to_vec();
+        batch.put(Command::queued(
+            house.org,
+            CommandId(last.0 + n),
+            channels[0],
+            uuid,
+            "SecurityInfo",
+            bytes,
+            house.mdm.now(),
+        ));
+    }
+    store.commit(batch).await.unwrap();
+    let answers = org.enqueue_many(&names, "U-2", &body, false).await;
+    assert_eq!(answers.unwrap(), [Enqueued::Queued; 2]);
+    for nth in 0..2 {
+        assert!(there(nth, "U-2").await.is_some(), "{nth}");
+    }
 }

@@ -81,3 +81,33 @@ async fn a_row_that_cannot_be_read_keeps_nothing_else_from_being_cleared_away() 
     let facts = other.original(&serial()).await.unwrap();
     assert_eq!(facts.owner, None, "its time was over ten days ago");
 }
+
+#[tokio::test]
+async fn an_organisation_that_cannot_be_cleared_away_keeps_no_other_and_no_round_from_its_end() {
+    let house = House::new().await;
+    let one = house.org().await;
+    let made = house.mdm.create_organisation("Other", Vec::new()).await;
+    let other = made.unwrap().org;
+    keeps(&house, &other).await;
+    // The first round only sets the time of the next.
+    house.settle().await;
+    let (own, others) = (one.organisation().id, other.organisation().id);
+    for of in [own, others] {
+        let over = format!("INSERT INTO repeats VALUES ({of}, 1, 1, 'key', 0, '{{}}')");
+        assert_eq!(house.spoil(&over).await, 1);
+    }
+    let stays = format!(
+        "CREATE TRIGGER stays BEFORE DELETE ON repeats WHEN OLD.organisation = {own} BEGIN SELECT RAISE(ABORT, 'it stays'); END"
+    );
+    house.spoil(&stays).await;
+    house.clock.advance(40 * DAY);
+    let failed = failures(&house).await;
+    assert!(failed.is_empty(), "{failed:?}");
+    for (of, left) in [(own, 1), (others, 0)] {
+        let still = format!("UPDATE repeats SET version = 2 WHERE organisation = {of}");
+        assert_eq!(house.spoil(&still).await, left, "{of}");
+    }
+    // What comes after that piece was done, too.
+    let facts = other.original(&serial()).await.unwrap();
+    assert_eq!(facts.owner, None, "its time was over ten days ago");
+}

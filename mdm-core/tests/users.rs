@@ -3,6 +3,7 @@
 mod service_house;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mdm_core::ids::SecretId;
 use mdm_core::organisation::UserLogins;
@@ -371,15 +372,31 @@ async fn the_pair_that_a_token_may_have_been_made_for_stays_and_the_oldest_goes_
     assert!(!is_destroyed(first.key).await && !is_destroyed(second.key).await);
     org.remove_token_key(&first.serial()).await.unwrap();
     assert!(is_destroyed(first.key).await);
-    // Twenty are kept. With the next one the oldest goes, and its private key with it.
+    // Twenty are kept. With the next one the oldest goes that was not there when the token came in, and its private key with it.
+    house.clock.advance(Duration::from_hours(48));
+    let mut later = Vec::new();
     for _ in 0..19 {
-        org.new_token_key().await.unwrap();
+        later.push(org.new_token_key().await.unwrap().key);
     }
-    assert!(!is_destroyed(second.key).await);
+    assert!(!is_destroyed(second.key).await && !is_destroyed(later[0]).await);
     let newest = org.new_token_key().await.unwrap();
-    assert!(is_destroyed(second.key).await);
+    assert!(!is_destroyed(second.key).await && is_destroyed(later[0]).await);
     let kept = org.token_keys().await.unwrap();
     assert_eq!(kept.len(), 20);
-    assert!(kept.iter().all(|pair| pair.key != second.key));
+    assert!(kept.iter().all(|pair| pair.key != later[0]));
     assert_eq!(kept.last().map(|pair| pair.key), Some(newest.key));
+    // One that has come in since may have been made for any of them: none goes without a word.
+    let entry = store.server(own, house.server).await.unwrap().unwrap();
+    let mut token = store.secret(own, entry.token).await.unwrap().unwrap();
+    token.created = house.mdm.now();
+    let mut batch = Batch::new();
+    batch.put(token);
+    store.commit(batch).await.unwrap();
+    let refused = org.new_token_key().await.unwrap_err().to_string();
+    for says in [entry.name.as_str(), "nobody knows", "mdmd token remove-key"] {
+        assert!(refused.contains(says), "{says}: {refused}");
+    }
+    assert_eq!(org.token_keys().await.unwrap(), kept);
+    org.remove_token_key(&second.serial()).await.unwrap();
+    org.new_token_key().await.unwrap();
 }

@@ -487,6 +487,11 @@ async fn an_api_token_does_what_its_role_may_until_it_is_revoked() {
         ("WORKER", "30", "taken"),
         (" ", "30", "1 to 100 bytes"),
         ("a\u{7}b", "30", "name: must be without control characters"),
+        (
+            "a\u{202e}b",
+            "30",
+            "name: must be without control characters",
+        ),
         ("a<b", "30", "name: must be without < and >"),
         ("other", "2020-01-01T00:00:00Z", "future"),
         ("other", "soon", "moment"),

@@ -146,7 +146,7 @@ async fn three_views_are_pulled_listed_exported_and_contradict_when_they_must() 
     let before = std::fs::read(export).unwrap();
     for (out, exit, says) in [
         (export, 3, "is there already, and is left as it is"),
-        ("-", 2, "goes there without --out"),
+        ("-", 2, "the command prints without it"),
     ] {
         for words in [&["inventory", "export"][..], &["report", "requests"]] {
             let ended = town.mdmd(&[words, &["--out", out]].concat()).await;

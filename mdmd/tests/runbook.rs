@@ -57,7 +57,15 @@ async fn a_runbook_is_edited_used_and_drifts() {
     content["profiles"] = json!([]);
     content["steps"][0]["timout_secs"] = json!(5);
     let file = town.file("slip.json", content.to_string());
-    let says = "runbook.steps.identify.timout_secs: is not known here";
+    let says =
+        "runbook.steps.identify.timout_secs: is not known here: must be one of `id`, `requires`,";
+    town.ends(&format!("runbook|edit|field|--file|{file}"), 2, says)
+        .await;
+    let mut content = town.json(&["runbook", "show", "field"]).await;
+    content["apps"] =
+        json!([{ "bundle_id": "com.acme.notes", "store_id": 4711, "policy": "keep" }]);
+    let file = town.file("slip-of-app.json", content.to_string());
+    let says = "runbook.apps[0].policy: is not known here: must be one of `bundle_id`, `store_id`, `manifest_url`, `action`";
     town.ends(&format!("runbook|edit|field|--file|{file}"), 2, says)
         .await;
 
@@ -177,6 +185,28 @@ async fn an_edited_runbook_is_tried_before_anybody_uses_it() {
     ] {
         assert!(tried.out.contains(says), "{says}: {}", tried.out);
     }
+    // The standard one has no apps: it is tried on devices without any.
+    town.ends("runbook|try|ios", 0, "Migrated").await;
+    // What keeps a device back before its migration is said.
+    let mut narrow = content.clone();
+    for step in narrow["steps"].as_array_mut().unwrap() {
+        if ["apps-keep", "apps-required"].contains(&step["id"].as_str().unwrap()) {
+            step["only"] = json!(["lab"]);
+        }
+    }
+    let file = town.file("narrow.json", narrow.to_string());
+    let tried = town
+        .ends(
+            &format!("runbook|try|{file}|--platform|ios"),
+            4,
+            "apps.mapped",
+        )
+        .await;
+    assert!(
+        tried.err.contains("nothing was tried on 1 of 1 device"),
+        "{}",
+        tried.err
+    );
     // An app that is forgotten is one that the world misses: the try says so.
     let file = town.file(
         "macos.json",

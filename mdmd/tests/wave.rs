@@ -342,6 +342,13 @@ async fn a_project_goes_from_its_plan_to_its_end() {
     ends(&town, "wave|remove|pilot|NOBODY1", 2, "is not in this wave").await;
     ends(
         &town,
+        "wave|withdraw|pilot|--reason|another year",
+        3,
+        "2 devices are submitted already: call them back with `mdmd wave cancel`",
+    )
+    .await;
+    ends(
+        &town,
         "wave|withdraw|main|--reason|another year",
         0,
         "removed 2",

@@ -19,6 +19,7 @@ use crate::ids::{
     AssignmentId, ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ManifestId,
     OrganisationId, SecretId,
 };
+use crate::line;
 
 /// Octets of an identifier or a server token that a device accepts.
 const LONGEST: usize = 64;
@@ -437,14 +438,11 @@ pub fn check_content(
 /// # Errors
 /// [`Error::BadInput`].
 pub fn check_set(name: &str, members: usize) -> Result<(), Error> {
-    if name.trim() != name
-        || name.is_empty()
-        || name.len() > 100
-        || name.chars().any(|c| c.is_control() || c == '/')
-    {
+    line::check_filled("name", name, 100)?;
+    if name.trim() != name || name.contains('/') {
         return Err(Error::bad_input(
             "name",
-            "must be 1 to 100 bytes without control characters and /, and without space at its ends",
+            "must be without /, and without space at its ends",
         ));
     }
     if members > MOST_OF_A_SET {
@@ -591,5 +589,9 @@ mod tests {
         for bad in ["", " x", "a/b", "a\n"] {
             assert!(check_set(bad, 0).is_err(), "{bad}");
         }
+        // What is wrong with it is told apart.
+        let said = |name: &str| check_set(name, 0).unwrap_err().to_string();
+        assert_eq!(said(&"x".repeat(101)), "name: must be 1 to 100 bytes");
+        assert!(said("a/b").contains("must be without /"));
     }
 }

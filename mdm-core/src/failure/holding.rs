@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::apps::apps_gone;
 use super::{Confidence, Failure, FailureMode, Known};
 use crate::clock::Timestamp;
+use crate::counted::{agree, counted};
 use crate::migration::Attention;
 use crate::migration::Exception;
 use crate::migration::Inquiry;
@@ -74,7 +75,9 @@ pub(super) fn in_the_hold(set_up: &SetUp, now: Timestamp, found: &mut Vec<Failur
             let left = step.deadline.or(set_up.ceiling_at);
             if let Some(left) = left {
                 let minutes = left.since(now).as_secs() / 60;
-                failure = failure.seen(format!("{minutes} minutes are left"), None);
+                let are = agree(minutes, "is", "are");
+                let said = format!("{} {are} left", counted(minutes, "minute"));
+                failure = failure.seen(said, None);
             }
             failure = failure.seen("the hold began", *since);
             found.push(failure);
@@ -106,10 +109,13 @@ pub(super) fn in_the_hold(set_up: &SetUp, now: Timestamp, found: &mut Vec<Failur
                 &next,
             )
             .seen(
-                format!("let go with {tries} commands, none confirmed"),
+                format!("let go with {}, none confirmed", counted(tries, "command")),
                 since,
             )
-            .seen(format!("held for {held} minutes"), set_up.hold_began)
+            .seen(
+                format!("held for {}", counted(held, "minute")),
+                set_up.hold_began,
+            )
             .seen("it spoke last", set_up.heard),
         );
     }

@@ -6,6 +6,7 @@ use super::{Confidence, Failure, FailureMode, Known};
 use crate::audit::{NO_IDENTITY, Refusal};
 use crate::check::Check;
 use crate::clock::Timestamp;
+use crate::counted::{agree, counted};
 use crate::device::Platform;
 use crate::migration::Attention;
 use crate::migration::Move;
@@ -359,7 +360,10 @@ pub(super) fn between(known: &Known<'_>, attempt: &Move, found: &mut Vec<Failure
                 Confidence::Possible,
                 &next,
             )
-            .seen(format!("it left the original {minutes} minutes ago"), since),
+            .seen(
+                format!("it left the original {} ago", counted(minutes, "minute")),
+                since,
+            ),
         );
     }
 }
@@ -405,7 +409,8 @@ pub(super) fn enrolment_fails(
     };
     if refused.is_empty() && !unproved.is_empty() {
         let count = unproved.len();
-        let said = format!("{count} messages of senders whom nobody could prove were refused");
+        let (messages, were) = (counted(count, "message"), agree(count, "was", "were"));
+        let said = format!("{messages} of senders whom nobody could prove {were} refused");
         failure = failure.seen(said, None);
     }
     for refusal in shown.iter().take(MOST_SHOWN) {

@@ -4,6 +4,7 @@
 mod removed;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use abm_client::{ServerToken, TokenKeyPair};
 use openssl::x509::X509;
@@ -27,6 +28,8 @@ use crate::wave::Server;
 const MOST_KEYS: usize = 20;
 /// Days for which the certificate of a key pair is valid. Apple's portal does not look at it.
 const KEY_DAYS: u32 = 730;
+/// Clocks of two servers, of which one makes a pair and the other takes the token, differ by less.
+const CLOCKS_DIFFER: Duration = Duration::from_hours(24);
 /// A token of the API just made.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -307,15 +310,29 @@ impl Org {
     ) -> Result<SecretId, Error> {
         let servers = self.store().servers(self.id()).await?;
         let newest = organisation.token_keys.last().map(|key| key.key);
-        // Of a token that came in opened already nobody knows: the newest pair stands for it.
-        let unknown = servers.iter().any(|s| s.token_key.is_none());
+        // Of a token that came in opened already nobody knows: it may have been made for any pair that there was then. The newest signs
+        // for its entry.
+        let mut unknown: Option<(Timestamp, &str)> = None;
+        for server in servers.iter().filter(|s| s.token_key.is_none()) {
+            let token = self.store().secret(self.id(), server.token).await?;
+            let imported = token.map_or(self.now(), |token| token.created);
+            unknown = unknown.max(Some((imported, server.name.as_str())));
+        }
         let used = |key: &TokenKey| {
-            let may_be = unknown && newest == Some(key.key);
+            let may_be = unknown.is_some_and(|(imported, _)| {
+                key.created <= imported + CLOCKS_DIFFER || newest == Some(key.key)
+            });
             may_be || servers.iter().any(|s| s.token_key == Some(key.key))
         };
         let Some(oldest) = organisation.token_keys.iter().position(|key| !used(key)) else {
+            let of = match unknown {
+                Some((_, name)) => format!(
+                    "of {MOST_KEYS} key pairs each is in use, or may be: for which one the token of {name} was made nobody knows"
+                ),
+                None => format!("{MOST_KEYS} key pairs are in use"),
+            };
             return Err(Error::Precondition(format!(
-                "{MOST_KEYS} key pairs are in use; no more are made"
+                "{of}; no more are made before one is taken away that nobody needs (`mdmd token remove-key`)"
             )));
         };
         let dropped = organisation.token_keys.remove(oldest);

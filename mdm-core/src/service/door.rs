@@ -30,7 +30,7 @@ pub(super) const QUEUE_WINDOW: u32 = 200;
 /// The clock of an authority may be ahead of ours by so much.
 const AHEAD: std::time::Duration = std::time::Duration::from_hours(24);
 /// How many organisations are kept.
-const KEPT: usize = 4_096;
+pub(super) const KEPT: usize = 4_096;
 /// How many verified chains are kept.
 const CHAINS: usize = 200_000;
 

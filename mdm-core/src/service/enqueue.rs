@@ -293,17 +293,12 @@ impl Org {
     ) -> Result<Vec<usize>, Error> {
         let (mut taken, mut again) = (Vec::new(), AGAIN);
         let mut parts = vec![rows];
+        let mut alone = Vec::new();
         while let Some(part) = parts.pop() {
-            let mut batch = Batch::new();
-            for (_, command) in part {
-                self.put_one(&mut batch, command, new.wake, now);
-            }
-            // Who asked is in the record of the same commit.
-            batch.put(self.note_queued(new, part.len(), now));
-            match self.store().commit(batch).await {
+            match self.put_part(part, new, now).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict) => match part {
-                    [(nth, _)] => taken.push(*nth),
+                    [(nth, command)] => alone.push((*nth, command.clone())),
                     _ => {
                         let (first, second) = part.split_at(part.len() / 2);
                         parts.extend([first, second]);
@@ -317,6 +312,51 @@ impl Org {
                 Err(error) => return Err(error.into()),
             }
         }
+        for (nth, command) in alone {
+            if !self.put_alone(command, new, now).await? {
+                taken.push(nth);
+            }
+        }
         Ok(taken)
+    }
+
+    /// Commits a command with which something was in conflict: one of its UUID that is there already, or else the number that another
+    /// server drew at the same moment as well. Answers whether it was not there.
+    async fn put_alone(
+        &self,
+        mut command: Command,
+        new: &NewCommand,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let mut again = AGAIN;
+        loop {
+            let (channel, uuid) = (command.enrollment, &command.uuid);
+            let held = self.store().command(self.id(), channel, uuid).await?;
+            if held.is_some() {
+                return Ok(false);
+            }
+            command.id = CommandId(self.ids().next(now));
+            let row = [(0, command.clone())];
+            match self.put_part(&row, new, now).await {
+                Ok(()) => return Ok(true),
+                Err(StoreError::Conflict | StoreError::Late) if again > 0 => again -= 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// One batch: the commands, and who asked for them.
+    async fn put_part(
+        &self,
+        part: &[(usize, Command)],
+        new: &NewCommand,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        for (_, command) in part {
+            self.put_one(&mut batch, command, new.wake, now);
+        }
+        batch.put(self.note_queued(new, part.len(), now));
+        self.store().commit(batch).await
     }
 }

@@ -10,6 +10,7 @@ use super::Org;
 use super::foreseen::Foreseen;
 use crate::audit::Refusal;
 use crate::clock::Timestamp;
+use crate::counted::{agree, counted};
 use crate::device::Device;
 use crate::error::Error;
 use crate::failure::{Confidence, Failure, FailureMode, Known, did_not_wait, failures};
@@ -165,7 +166,11 @@ impl Org {
                 && !unheld.contains_key(profile)
             {
                 let said = format!(
-                    "{others} devices of other waves with the ADE profile {profile}, which {count} members here that are to come have, did not wait"
+                    "{} of other waves with the ADE profile {profile}, which {} here that {} to come {}, did not wait",
+                    counted(*others, "device"),
+                    counted(*count, "member"),
+                    agree(*count, "is", "are"),
+                    agree(*count, "has", "have")
                 );
                 all.banners
                     .push(same_profile(profile, *others).seen(said, None));
@@ -272,7 +277,10 @@ impl Org {
                 Confidence::Certain,
                 &next,
             );
-            let said = format!("{name} ends in {days} days, before the last deadline {last}");
+            let said = format!(
+                "{name} ends in {}, before the last deadline {last}",
+                counted(days, "day")
+            );
             found.push(failure.seen(said, ends));
         }
         Ok(found)
@@ -295,7 +303,14 @@ impl Org {
                         format!("{}: Apple asks for silence until {until}", budget.name),
                         None,
                     )
-                    .seen(format!("{} requests wait", budget.waiting_writes), None),
+                    .seen(
+                        format!(
+                            "{} {}",
+                            counted(budget.waiting_writes, "request"),
+                            agree(budget.waiting_writes, "waits", "wait")
+                        ),
+                        None,
+                    ),
             );
         }
         Ok(found)
@@ -415,6 +430,7 @@ fn same_profile(profile: &str, others: u32) -> Failure {
         Confidence::Possible,
         next,
     );
-    let said = format!("its ADE profile {profile} is that of {others} devices that did not wait");
+    let others = counted(others, "device");
+    let said = format!("its ADE profile {profile} is that of {others} that did not wait");
     failure.seen(said, None)
 }

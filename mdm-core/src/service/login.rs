@@ -38,7 +38,7 @@ impl Org {
     pub async fn set_network_user(&self, name: &str, password: &Secret) -> Result<(), Error> {
         let fits = !name.is_empty()
             && name.len() <= 255
-            && !name.contains(|c: char| c.is_control() || c == ':' || c == '"');
+            && !name.contains(|c: char| crate::line::is_obeyed(c) || c == ':' || c == '"');
         if !fits {
             return Err(Error::bad_input(
                 "name",

@@ -235,6 +235,8 @@ struct Inner {
     clear_at: Mutex<Option<Timestamp>>,
     /// When this process looks next for organisations that were taken away.
     erase_at: Mutex<Option<Timestamp>>,
+    /// When organisations were read anew for somebody unknown, the last time.
+    read_anew: Mutex<HashMap<OrganisationId, Timestamp>>,
     /// When the records are sealed next.
     seal_at: Mutex<Option<Timestamp>>,
     unreleased: PutOff,
@@ -331,6 +333,7 @@ impl Mdm {
                 unwoken: PutOff::default(),
                 clear_at: Mutex::default(),
                 erase_at: Mutex::default(),
+                read_anew: Mutex::default(),
                 seal_at: Mutex::default(),
                 unreleased: PutOff::default(),
                 set_back: set_back::SetBack::default(),

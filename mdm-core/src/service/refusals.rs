@@ -1,7 +1,12 @@
 //! The record of refused requests: bounded, pruned by the store, and never in the way of an answer.
 
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::door::KEPT;
 use super::{Mdm, Org, Peer};
 use crate::audit::{NO_IDENTITY, Refusal};
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::identity::hexadecimal;
 use crate::ids::{OrganisationId, RefusalId, Serial};
@@ -20,6 +25,9 @@ pub(super) const GONE: Error = Error::NotFound("organisation");
 fn is_gone(error: &Error) -> bool {
     matches!(error, Error::NotFound("organisation"))
 }
+
+/// So often at most an organisation is read anew for strangers with large bodies, however many come.
+const READ_ANEW: Duration = Duration::from_secs(1);
 
 /// Whose a failed handshake is where several organisations could be meant: the installation's.
 const NOBODY: OrganisationId = OrganisationId(0);
@@ -61,6 +69,23 @@ impl Mdm {
     /// The store's.
     pub async fn handshakes(&self, limit: u32) -> Result<Vec<Refusal>, Error> {
         Ok(self.store().refusals(NOBODY, limit).await?)
+    }
+
+    /// Whether an organisation is to be read anew for somebody unknown who has much to say; notes that it is.
+    fn may_read_anew(&self, organisation: OrganisationId) -> bool {
+        let now = self.now();
+        let last = self.inner.read_anew.lock();
+        let mut last = last.unwrap_or_else(PoisonError::into_inner);
+        // What lies ahead was noted by a clock that has gone back since.
+        let lately = |at: &Timestamp| *at <= now && now.since(*at) < READ_ANEW;
+        if last.get(&organisation).is_some_and(lately) {
+            return false;
+        }
+        if last.len() >= KEPT {
+            last.clear();
+        }
+        last.insert(organisation, now);
+        true
     }
 }
 
@@ -114,8 +139,26 @@ impl Org {
             (None, Some(certificate)) => Ok(certificate.0.clone()),
             (None, None) => Err(nobody()),
         };
-        let known = claimed.and_then(|der| self.chain_of(&der).map(|_| ()));
+        let known = match claimed {
+            Ok(der) => self.is_under_ours(&der).await,
+            Err(refusal) => Err(refusal),
+        };
         self.note_refusal(door, &peer.address, None, known).await
+    }
+
+    /// That a certificate is under one of this organisation's authorities: as this process has seen it last, or as it is now. Whoever
+    /// comes by an authority that was added a moment ago may be told otherwise for a second, as long as strangers come.
+    async fn is_under_ours(&self, der: &[u8]) -> Result<(), Error> {
+        let Err(refusal) = self.chain_of(der) else {
+            return Ok(());
+        };
+        if !self.mdm.may_read_anew(self.id()) {
+            return Err(refusal);
+        }
+        match self.newer().await? {
+            Some(newer) => newer.chain_of(der).map(|_| ()),
+            None => Err(refusal),
+        }
     }
 
     /// Records a message that a host refused before it was whole: too large, too slow, broken off. `door` is `checkin` or

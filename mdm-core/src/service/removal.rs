@@ -11,6 +11,7 @@ use super::give_up::SILENT;
 use super::wave::sentence;
 use super::{Mdm, Org};
 use crate::clock::Timestamp;
+use crate::counted::{agree, counted};
 use crate::device::Device;
 use crate::device_lock::ClearingState;
 use crate::enrollment::{Enrollment, EnrollmentState};
@@ -49,7 +50,7 @@ impl Mdm {
     /// `leave_behind` how many devices stay enrolled that were not heard of for a day. Again does no harm: it answers how far it is.
     ///
     /// # Errors
-    /// [`Error::BadInput`] without a reason, or where `confirm` is another; [`Error::NotFound`]; [`Error::Precondition`] names what
+    /// [`Error::BadInput`] without a reason or a name, or where `confirm` is another; [`Error::NotFound`]; [`Error::Precondition`] names what
     /// would be harmed, and the way out; the store's.
     pub async fn remove_organisation(
         &self,
@@ -60,6 +61,7 @@ impl Mdm {
     ) -> Result<Removal, Error> {
         let reason = reason.trim();
         sentence("reason", reason, true)?;
+        sentence("by", by, true)?;
         if confirm != code.as_str() {
             let problem = "must be the code of the organisation, typed once more";
             return Err(Error::bad_input("confirm", problem));
@@ -339,15 +341,20 @@ impl Org {
         }
         let enrolled = self.still_enrolled().await?;
         if let (Some(serial), count) = &enrolled.speaking {
+            let (devices, are) = (counted(*count, "device"), agree(*count, "is", "are"));
+            let were = agree(*count, "was", "were");
             return Ok(Some(format!(
-                "{count} devices are enrolled and were heard of within a day, {serial} among them: they leave first, to another service or by removing the enrolment"
+                "{devices} {are} enrolled and {were} heard of within a day, {serial} among them: they leave first, to another service or by removing the enrolment"
             )));
         }
         let (first, silent) = &enrolled.silent;
         if *silent != leave_behind {
             return Ok(Some(match first {
                 Some(serial) => format!(
-                    "{silent} devices are enrolled and were not heard of for a day, {serial} among them; to leave exactly these behind takes `--leave-behind {silent}`: they stay enrolled with a server that does not know them, are neither erased nor told anything, and nobody manages them before they are erased"
+                    "{} {} enrolled and {} not heard of for a day, {serial} among them; to leave exactly these behind takes `--leave-behind {silent}`: they stay enrolled with a server that does not know them, are neither erased nor told anything, and nobody manages them before they are erased",
+                    counted(*silent, "device"),
+                    agree(*silent, "is", "are"),
+                    agree(*silent, "was", "were")
                 ),
                 None => "no device is left behind: none is enrolled".to_owned(),
             }));

@@ -58,13 +58,14 @@ impl Mdm {
         Ok(usize::try_from(gone).unwrap_or(usize::MAX))
     }
 
-    /// A piece of the clearing in every organisation. One in which it fails keeps no other from it, and is told at the end.
+    /// A piece of the clearing in every organisation. One in which it fails keeps no other from it, nor from what comes after the
+    /// clearing: it is named in the log, and its turn comes again with the next round.
     async fn in_all(&self, now: Timestamp, piece: Piece) -> Result<u64, Error> {
-        let (mut after, mut gone, mut failed) = (OrganisationId(0), 0, None);
+        let (mut after, mut gone) = (OrganisationId(0), 0);
         loop {
             let page = self.inner.store.organisations(after, PAGE).await?;
             let Some(last) = page.last() else {
-                return failed.map_or(Ok(gone), Err);
+                return Ok(gone);
             };
             after = last.id;
             for organisation in page {
@@ -77,9 +78,8 @@ impl Mdm {
                     Ok(rows) => gone += rows,
                     // Not of this organisation alone: the store is away.
                     Err(error) if error.retry_after().is_some() => return Err(error),
-                    Err(error) if failed.is_none() => failed = Some(error),
                     Err(error) => {
-                        tracing::warn!(organisation = %org.id(), %error, "nor can this organisation be cleared away");
+                        tracing::error!(organisation = %org.id(), %error, "an organisation could not be cleared away; it is tried again in some hours");
                     }
                 }
             }

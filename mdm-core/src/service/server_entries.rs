@@ -8,6 +8,7 @@ use serde_json::json;
 use super::Org;
 use super::ports::{Account, ServerCredential};
 use crate::clock::Timestamp;
+use crate::counted::counted;
 use crate::device::Device;
 use crate::errand::ErrandKind;
 use crate::error::{Error, PortError};
@@ -181,9 +182,10 @@ impl Org {
         };
         let whose = account.organisation.as_deref().unwrap_or("-");
         Err(Error::Precondition(format!(
-            "{} ({whose}) has {more}{} devices in its list, and {what}: is it the service that they leave? Nothing was kept. \
+            "{} ({whose}) has {more}{} in its list, and {what}: is it the service that they leave? Nothing was kept. \
              All of them would get our ADE profile; `take_over` (`--take-over`) wants just that",
-            account.server_name, looked.devices
+            account.server_name,
+            counted(looked.devices, "device")
         )))
     }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::wave::sentence;
 use super::{Mdm, Org};
+use crate::counted::counted;
 use crate::device::Platform;
 use crate::error::Error;
 use crate::ids::{OrganisationCode, OrganisationId, ProjectId, RunbookId, ServerId};
@@ -15,6 +16,7 @@ use crate::migration::{PinnedRunbook, Variant};
 use crate::organisation::{Organisation, check_name};
 use crate::project::Project;
 use crate::server_certificate::INSTALLATION;
+use crate::shell;
 use crate::store::{Batch, StoreError};
 use crate::template::{PushedTemplate, Template, TemplateContent};
 
@@ -157,9 +159,10 @@ impl Mdm {
             let view = self.template(name).await?;
             if let Some(pushed) = view.pushed.first() {
                 return Err(Error::Precondition(format!(
-                    "it is in force in {} organisations, {} first: take it from them (`mdmd template remove {name} --from CODE`)",
-                    view.pushed.len(),
-                    pushed.name
+                    "it is in force in {}, {} first: take it from them (`mdmd template remove {} --from CODE`)",
+                    counted(view.pushed.len(), "organisation"),
+                    pushed.name,
+                    shell::word(name)
                 )));
             }
             let mut template = view.template;

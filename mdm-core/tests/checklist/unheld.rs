@@ -134,7 +134,7 @@ async fn the_ade_profile_of_a_device_that_did_not_wait_concerns_who_is_to_come_w
     let (banners, count) = told(main).await;
     assert_eq!((banners.len(), count), (1, Some(1)), "{banners:?}");
     assert!(
-        banners[0].contains("1 members here that are to come"),
+        banners[0].contains("1 member here that is to come"),
         "{banners:?}"
     );
 

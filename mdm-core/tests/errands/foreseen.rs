@@ -180,6 +180,15 @@ async fn a_licence_is_not_kept_for_who_stays_behind_until_a_waiver_lets_it_go() 
     let why = &with.blockers[&stage.serials[2]];
     assert!(why[0].contains("no licence is left"), "{why:?}");
     assert!(!with.blockers.contains_key(&stage.serials[0]));
+    // Accepted anew without that waiver, the first one stays and leaves the licence to the last one; and with it again.
+    for waivers in [&[][..], &waivers[..]] {
+        let anew = org.accept(wave, &what_if.digest, waivers, "thought over");
+        let anew = anew.await.unwrap();
+        assert_eq!((anew.going, anew.staying), (1, 2), "{waivers:?}");
+        let found = org.what_if(wave).await.unwrap();
+        let last_stays = found.blockers.contains_key(&stage.serials[2]);
+        assert_eq!(last_stays, !waivers.is_empty(), "{:?}", found.blockers);
+    }
     alone_gets_the_licence(&stage, &org, wave, &what_if.digest, &stage.serials[0]).await;
 }
 

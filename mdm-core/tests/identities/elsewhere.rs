@@ -181,3 +181,53 @@ async fn a_new_authority_issues_and_the_identities_of_the_old_one_go_on_speaking
         .unwrap();
     assert_eq!(certificates().await.1, second);
 }
+
+#[tokio::test]
+async fn who_comes_by_an_authority_that_was_just_added_may_send_much() {
+    let house = House::new().await;
+    let phone = house.device("C02LARGE").await;
+    let org = house.org().await;
+    let code = org.organisation().code.clone();
+    // As the doors have it: the organisation as this process has seen it last.
+    let may_send = async |speaking: &Gadget| {
+        let kept = house.mdm.organisation_for_device(&code).await.unwrap();
+        kept.may_send("checkin", &speaking.peer).await
+    };
+    may_send(&phone).await.unwrap();
+    let (first, identity) = house.identity_elsewhere("first");
+    let by_first = phone.speaking(identity);
+    org.trust_authorities(&[first]).await.unwrap();
+    may_send(&by_first).await.unwrap();
+
+    let (second, identity) = house.identity_elsewhere("second");
+    let by_second = phone.speaking(identity);
+    let refused = may_send(&by_second).await;
+    assert!(
+        matches!(refused, Err(Error::BadInput { .. })),
+        "{refused:?}"
+    );
+    org.trust_authorities(&[second]).await.unwrap();
+    // It was read within this second, and is for nobody whom it does not know.
+    let refused = may_send(&by_second).await;
+    assert!(
+        matches!(refused, Err(Error::BadInput { .. })),
+        "{refused:?}"
+    );
+    may_send(&by_first).await.unwrap();
+    house.clock.advance(Duration::from_secs(1));
+    may_send(&by_second).await.unwrap();
+    let noted = house.mdm.store().refusals(house.org, 10).await.unwrap();
+    assert_eq!(noted.len(), 2, "{noted:?}");
+
+    // Somebody of an authority that nobody trusts stays a stranger, however often it is read.
+    let (_, identity) = house.identity_elsewhere("third");
+    let stranger = phone.speaking(identity);
+    for _ in 0..2 {
+        house.clock.advance(Duration::from_secs(1));
+        let refused = may_send(&stranger).await;
+        assert!(
+            matches!(refused, Err(Error::BadInput { .. })),
+            "{refused:?}"
+        );
+    }
+}

@@ -177,4 +177,8 @@ async fn whoever_lacks_a_prerequisite_is_not_submitted() {
     // What was submitted keeps what it was submitted with.
     let word = org.unmeet(pilot, Some(&three[..1]), "wifi-placed", "late");
     says(word.await, "submitted already");
+    says(
+        org.unmeet(pilot, None, "wifi-placed", "late").await,
+        "1 device is submitted already: call it back with `mdmd wave cancel`",
+    );
 }

@@ -259,6 +259,39 @@ async fn who_was_submitted_meanwhile_counts_as_nothing_that_was_done() {
 }
 
 #[tokio::test]
+async fn of_two_who_submit_at_once_the_second_hears_that_it_is_done() {
+    let house = House::new().await;
+    let (org, _, pilot) = pilot(&house, 3, 3, [1, 9]).await;
+    let digest = org.what_if(pilot).await.unwrap().digest;
+    org.accept(pilot, &digest, &[], "").await.unwrap();
+    let (one, two) = tokio::join!(
+        org.submit_accepted(pilot, "pilot"),
+        org.submit_accepted(pilot, "pilot")
+    );
+    let both = [one, two];
+    assert_eq!(both.iter().flatten().sum::<usize>(), 3, "{both:?}");
+    let late = both.into_iter().find_map(Result::err).unwrap().to_string();
+    assert!(late.contains("it is submitted already, by "), "{late}");
+    let own = org.organisation().id;
+    let store = house.mdm.store();
+    let sent = store.errands_of(own, pilot, Default::default(), 10).await;
+    assert_eq!(sent.unwrap().len(), 1);
+    // Whoever wants to stop it now is told how; that nobody was there would pass for done.
+    says(
+        org.remove_members(pilot, None, "").await,
+        "nobody was taken out: 3 devices are submitted already: call them back with `mdmd wave cancel`",
+    );
+    says(
+        org.removed_at_original(pilot, None, "their list").await,
+        "no member of the wave has migrated",
+    );
+    says(
+        org.listed_at_original(pilot, None, "seen there").await,
+        "no member of the wave has migrated",
+    );
+}
+
+#[tokio::test]
 async fn deadlines_lie_in_the_office_hours_of_the_owners() {
     let house = House::new().await;
     let org = fleet(&house, 20).await;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use mdm_core::counted::counted;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
@@ -132,11 +133,12 @@ fn line(row: &Value) -> Value {
     let devices = wanted["serials"].as_array().map_or(0, Vec::len);
     let what = match wanted["act"].as_str() {
         Some("force") => format!(
-            "deadline of {devices} devices earlier, {}",
+            "deadline of {} earlier, {}",
+            counted(devices, "device"),
             cell(&wanted["deadline"])
         ),
-        Some("cancel") => format!("cancel {devices} devices"),
-        Some("return") => format!("return {devices} devices"),
+        Some("cancel") => format!("cancel {}", counted(devices, "device")),
+        Some("return") => format!("return {}", counted(devices, "device")),
         Some("reveal") => format!("{} of {}", cell(&wanted["kind"]), cell(&wanted["serial"])),
         Some("clear-lock") => format!("lift the lock of {}", cell(&wanted["serial"])),
         Some("give-up") => format!("give up {}", cell(&wanted["serial"])),
@@ -145,7 +147,7 @@ fn line(row: &Value) -> Value {
             cell(&wanted["url"])
         ),
         Some("export") if devices == 0 => "export every device, keys included".to_owned(),
-        Some("export") => format!("export {devices} devices, keys included"),
+        Some("export") => format!("export {}, keys included", counted(devices, "device")),
         Some("alone") => "two persons only for many".to_owned(),
         _ => cell(&wanted["act"]),
     };

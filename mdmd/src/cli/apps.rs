@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 
 use anyhow::anyhow;
+use mdm_core::counted::counted;
 use serde_json::{Value, json};
 
 use super::check::{self, Plan};
 use super::client::{Client, Where};
-use super::{Common, Done, Exit, Means as _, cell, original, table};
+use super::{Common, Done, Exit, Means as _, cell, many, original, table};
 
 /// Apps that devices have from the service that they leave.
 #[derive(clap::Subcommand, Debug)]
@@ -51,7 +52,10 @@ pub(crate) async fn run(common: &Common, command: &Apps) -> Done {
                         ("DEVICES", "devices"),
                     ],
                 );
-                println!("of {} devices the apps are known", cell(&answer["devices"]));
+                println!(
+                    "of {} the apps are known",
+                    many(&answer["devices"], "device")
+                );
             });
             Ok(())
         }
@@ -81,8 +85,9 @@ async fn diff(common: &Common, plan: &Plan, place: &Where) -> Done {
     let uncertain = uncertain(&report);
     if losing > 0 || unknown > 0 || uncertain > 0 {
         let why = anyhow!(
-            "{losing} devices would lose apps with their data, of {unknown} nobody has told which they have, of {uncertain} nobody knows \
-             whether there are licences for them"
+            "{} would lose apps with their data, of {unknown} nobody has told which they have, of {uncertain} nobody knows \
+             whether there are licences for them",
+            counted(losing, "device")
         );
         return Err(why).means(Exit::Precondition);
     }

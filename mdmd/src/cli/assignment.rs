@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
-use mdm_core::counted::counted;
+use mdm_core::counted::{agree, counted};
 use serde_json::{Value, json};
 
 use super::client::{Client, LOOK, Where, until};
@@ -139,8 +139,9 @@ async fn assign(common: &Common, devices: &Serials, wait: u64, place: &Where) ->
     let serials = devices.some()?;
     let client = Client::acting(common, place).await?;
     let consequence = format!(
-        "{} devices get the ADE profile that they should have; those in a wave once their migration is offered, and are asked to migrate from then on.",
-        serials.len()
+        "{} {} the ADE profile that they should have; those in a wave once their migration is offered, and are asked to migrate from then on.",
+        counted(serials.len(), "device"),
+        agree(serials.len(), "gets", "get")
     );
     client
         .act(
@@ -169,7 +170,8 @@ async fn assign(common: &Common, devices: &Serials, wait: u64, place: &Where) ->
                 });
                 if why != told {
                     for (sentence, count) in &why {
-                        eprintln!("mdmd: waits for {count} devices: {sentence}");
+                        let devices = counted(*count, "device");
+                        eprintln!("mdmd: waits for {devices}: {sentence}");
                     }
                     told = why;
                 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use mdm_core::clock::{Clock as _, SystemClock};
+use mdm_core::counted::counted;
 use mdm_core::ids::OrganisationId;
 use mdm_core::store::ArchivedRow;
 use serde_json::json;
@@ -101,8 +102,10 @@ pub(crate) async fn back_up(common: &Common, backup: &Backup) -> Done {
     let told = json!({ "file": backup.out, "made": made, "rows": rows, "files": files, "bytes": bytes, "left_out": left_out, "unsealed": unsealed });
     super::print(common, &told, |_| {
         println!(
-            "{}: {rows} rows, {files} files, {bytes} bytes",
-            backup.out.display()
+            "{}: {}, {}, {bytes} bytes",
+            backup.out.display(),
+            counted(rows, "row"),
+            counted(files, "file")
         );
         for what in &left_out {
             println!("NOT in it: {what}");

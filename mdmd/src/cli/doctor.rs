@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use mdm_core::checklist::Endpoint;
-use mdm_core::counted::counted;
+use mdm_core::counted::{agree, counted};
 use mdm_core::organisation::Der;
 use openssl::x509::X509;
 use serde_json::{Value, json};
@@ -62,14 +62,24 @@ pub(crate) async fn run(common: &Common, doctor: &Doctor) -> Done {
     }
 }
 
-/// Of a data directory that nothing serves the doors are shut: neither name nor proxy is to be mended before it is served.
+/// The address that an item of the checklist is about, where it is a door.
+fn door(item: &Value) -> Option<&str> {
+    let name = item["item"].as_str()?;
+    let from = name.find(" at http")?;
+    Some(&name[from + " at ".len()..])
+}
+
+/// Of a data directory that nothing serves the doors are shut: neither name nor proxy is to be mended before it is served. Where
+/// identities come from elsewhere, that door is somebody else's.
 fn shut(list: &mut Value) {
-    let items = list["items"].as_array_mut().into_iter().flatten();
-    for item in items.filter(|item| item["state"] == "missing") {
-        if item["item"]
-            .as_str()
-            .is_some_and(|name| name.contains(" at http"))
-        {
+    let code = |url: &str| organisation(url).map(|(_, code)| code);
+    let items = list["items"].as_array().into_iter().flatten();
+    let mut doors = items.filter_map(door);
+    let check_in = doors.find(|url| url.ends_with("/checkin"));
+    let ours = check_in.and_then(code);
+    for item in list["items"].as_array_mut().into_iter().flatten() {
+        let is_ours = ours.is_some() && door(item).and_then(code) == ours;
+        if is_ours && item["state"] == "missing" {
             item["fix"] = json!(
                 "nothing serves this data directory here: start it with `mdmd serve`, and look again"
             );
@@ -196,7 +206,8 @@ async fn probe_all(common: &Common, doctor: &Doctor) -> Done {
     match wrong {
         0 => Ok(()),
         wrong => {
-            Err(anyhow!("{wrong} addresses do not answer as they should")).means(Exit::Precondition)
+            let do_not = agree(wrong, "address does not", "addresses do not");
+            Err(anyhow!("{wrong} {do_not} answer as they should")).means(Exit::Precondition)
         }
     }
 }
@@ -336,6 +347,29 @@ mod tests {
         // Named by itself, or with none of the doors there, it is wrong.
         assert_eq!(states(&[&[absent]]), ["wrong"]);
         assert_eq!(states(&[&[absent, absent]]), ["wrong", "wrong"]);
+    }
+
+    #[test]
+    fn only_our_own_doors_are_mended_by_serving() {
+        let item = |name: &str| json!({ "item": name, "state": "missing", "fix": "look there" });
+        let doors = [
+            ("check-in at https://mdm.test:8443/mdm/code/checkin", true),
+            ("enrolment at https://enrol.test/mdm/code/enrol", true),
+            (
+                "SCEP at https://enrol.test/mdm/code/scep?operation=GetCACaps",
+                true,
+            ),
+            ("SCEP at https://ca.test/scep?operation=GetCACaps", false),
+            ("ACME at https://other.test/mdm/else/acme/directory", false),
+            ("push certificate", false),
+        ];
+        let items: Vec<Value> = doors.iter().map(|(name, _)| item(name)).collect();
+        let mut list = json!({ "items": items });
+        shut(&mut list);
+        for (item, (name, ours)) in list["items"].as_array().unwrap().iter().zip(doors) {
+            let said = item["fix"].as_str().unwrap();
+            assert_eq!(said.contains("`mdmd serve`"), ours, "{name}: {said}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
+use mdm_core::counted::counted;
 use serde_json::json;
 
 use super::{Common, Done, Exit, Means as _};
@@ -48,7 +49,11 @@ pub(crate) fn man(common: &Common, asked: &Man, line: clap::Command) -> Done {
     write(&line, &asked.directory, &mut pages)?;
     let answer = json!({ "directory": asked.directory, "pages": pages });
     super::print(common, &answer, |_| {
-        println!("{} pages in {}", pages.len(), asked.directory.display());
+        println!(
+            "{} in {}",
+            counted(pages.len(), "page"),
+            asked.directory.display()
+        );
     });
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::{Done, Ended, Exit, Means as _};
 pub(super) fn create(path: &Path, mode: u32) -> Result<File, Ended> {
     if path.as_os_str() == "-" {
         let why = anyhow!(
-            "--out -: names no file. What goes to standard output goes there without --out; `./-` is a file of that name"
+            "--out -: names no file. Where --out may be left out, the command prints without it; `./-` is a file of that name"
         );
         return Err(why).means(Exit::BadInput);
     }

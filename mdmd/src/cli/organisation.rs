@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use mdm_core::counted::counted;
 use mdm_core::ids::OrganisationCode;
 use serde_json::{Map, Value, json};
 
@@ -40,6 +41,9 @@ pub(crate) enum Organisation {
         /// So many devices stay enrolled that were not heard of for a day.
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         leave_behind: u64,
+        /// Who does it: the name stands in the list, beside the local administrator.
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
         #[command(flatten)]
         place: Where,
     },
@@ -167,10 +171,14 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
             confirm,
             reason,
             leave_behind,
+            by,
             place,
         } => {
-            let body =
+            let mut body =
                 json!({ "confirm": confirm, "reason": reason, "leave_behind": leave_behind });
+            if let Some(by) = by {
+                body["by"] = json!(by);
+            }
             return remove(common, code, confirm.as_deref(), &body, place).await;
         }
         Organisation::Removed { place } => {
@@ -328,7 +336,9 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                 common,
                 &answer,
                 |answer| match answer["rotate_revealed_minutes"].as_u64() {
-                    Some(minutes) => println!("changed {minutes} minutes after it was seen"),
+                    Some(minutes) => {
+                        println!("changed {} after it was seen", counted(minutes, "minute"))
+                    }
                     None => println!("not changed when it was seen"),
                 },
             );
@@ -443,10 +453,11 @@ async fn remove(
         let name = cell(&answer["name"]);
         match answer["finished"].is_null() {
             true => println!(
-                "{name} is taken away; {} rows have gone so far (`mdmd organisation removed`)",
-                cell(&answer["rows"])
+                "{name} is taken away; {} {} gone so far (`mdmd organisation removed`)",
+                many(&answer["rows"], "row"),
+                if answer["rows"] == 1 { "has" } else { "have" }
             ),
-            false => println!("{name} is gone, with {} rows", cell(&answer["rows"])),
+            false => println!("{name} is gone, with {}", many(&answer["rows"], "row")),
         }
     });
     Ok(())

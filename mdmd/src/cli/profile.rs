@@ -2,12 +2,13 @@
 //! the service that they leave.
 
 use anyhow::anyhow;
+use mdm_core::counted::{agree, counted};
 use serde_json::{Value, json};
 
 use super::check::{Plan, ask};
 use super::client::{Client, Where};
 use super::library::{self, NewProfile};
-use super::{Common, Done, Exit, Means as _, cell, table};
+use super::{Common, Done, Exit, Means as _, cell, many, table};
 
 /// Configuration profiles, and whether devices get again what they have from the service that they leave.
 #[derive(clap::Subcommand, Debug)]
@@ -60,7 +61,8 @@ pub(crate) async fn run(common: &Common, command: &Profile) -> Done {
             match gaps.count() {
                 0 => Ok(()),
                 gaps => Err(anyhow!(
-                    "{gaps} things that devices have now would be missing"
+                    "{} that devices have now would be missing",
+                    counted(gaps, "thing")
                 ))
                 .means(Exit::Disagrees),
             }
@@ -96,11 +98,13 @@ fn show(profiles: &Value, explain: bool) {
         ("WITHOUT IT", "without"),
     ];
     table(&Value::Array(rows), &columns);
-    println!("profiles known of {} devices", cell(&profiles["known"]));
+    println!("profiles known of {}", many(&profiles["known"], "device"));
     let unknown = all(&profiles["unknown"]).len();
     if unknown > 0 {
         println!(
-            "nobody has told which profiles {unknown} devices have: nothing above speaks of these"
+            "nobody has told which profiles {} {}: nothing above speaks of these",
+            counted(unknown, "device"),
+            agree(unknown, "has", "have")
         );
     }
 }

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, ensure};
+use mdm_core::counted::counted;
 use mdm_core::service::Ports;
 use mdm_core::store::{ArchivedRow, StoreError};
 use serde_json::json;
@@ -121,7 +122,10 @@ pub(crate) async fn run(common: &Common, restore: &Restore) -> Done {
     let told = json!({ "made": made, "rows": rows, "files": files, "organisations": organisations, "packages": packages });
     super::print(common, &told, |_| {
         println!(
-            "{rows} rows and {files} files of {made} are back, of {organisations} organisations."
+            "{} and {} of {made} are back, of {}.",
+            counted(rows, "row"),
+            counted(files, "file"),
+            counted(organisations, "organisation")
         );
         println!(
             "Device lists are read anew, and nothing is sent to Apple before it was read what is so there."

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::anyhow;
-use mdm_core::migration::{PinnedRunbook, SentRunbook};
+use mdm_core::counted::counted;
+use mdm_core::migration::{PinnedRunbook, SentRunbook, VisibleState};
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
@@ -35,7 +36,7 @@ pub(crate) struct Try {
     place: Where,
 }
 
-/// Runs it; 4 when a device ended with an exception, or the world disagrees with our records; 5 when something never ended.
+/// Runs it; 4 when a device ended with an exception or was kept back before, or the world disagrees with our records; 5 when something never ended.
 pub(crate) async fn run(common: &Common, args: &Try) -> Done {
     let (platform, runbook) = match &args.platform {
         Some(platform) => (platform.clone(), super::runbook::from_file(&args.runbook)?),
@@ -79,6 +80,16 @@ pub(crate) async fn run(common: &Common, args: &Try) -> Done {
         }
     }
     let excepted = summary.rows.iter().any(|row| !row.exceptions.is_empty());
+    let blocked = |row: &&Row| row.outcome == Some(VisibleState::Blocked);
+    let blocked = summary.rows.iter().filter(blocked).count();
+    if blocked > 0 {
+        return Err(anyhow!(
+            "nothing was tried on {} of {}: what the look before a migration found is shown above",
+            blocked,
+            counted(summary.rows.len(), "device")
+        ))
+        .means(Exit::Disagrees);
+    }
     match summary.verdict() {
         Verdict::NeverEnded => Err(anyhow!("something never ended")).means(Exit::NeverEnded),
         Verdict::Disagrees => {
@@ -92,12 +103,12 @@ pub(crate) async fn run(common: &Common, args: &Try) -> Done {
 /// What happened to one device, from the beginning of its set-up on.
 fn show(row: &Row) {
     println!(
-        "{} ({}): {}, held for {} minutes",
+        "{} ({}): {}, held for {}",
         row.serial,
         row.platform,
         row.outcome
             .map_or_else(|| "nothing came of it".to_owned(), |o| format!("{o:?}")),
-        row.hold_minutes
+        counted(row.hold_minutes, "minute")
     );
     let begun = row.timeline.iter().position(|entry| entry.what == "set-up");
     let entries = &row.timeline[begun.unwrap_or(0)..];
@@ -116,6 +127,8 @@ fn show(row: &Row) {
         if let Some(steps) = entry.detail["steps"].as_object() {
             said.extend(steps.iter().map(|(name, status)| step(name, status)));
         }
+        let blockers = entry.detail["evidence"]["blockers"].as_array();
+        said.extend(blockers.into_iter().flatten().map(cell));
         for exception in entry.detail["exceptions"].as_array().into_iter().flatten() {
             said.push(format!(
                 "EXCEPTION {}: {} ({})",

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use mdm_core::calendar::Zone;
+use mdm_core::counted::counted;
 use mdm_core::migration::{PinnedRunbook, Variant};
 use serde_json::{Value, json};
 
@@ -150,7 +151,10 @@ pub(crate) async fn run(common: &Common, command: &Template) -> Done {
                 .count()
             {
                 0 => Ok(()),
-                left => Err(anyhow!("{left} organisations did not take it")).means(Exit::Disagrees),
+                left => {
+                    let left = counted(left, "organisation");
+                    Err(anyhow!("{left} did not take it")).means(Exit::Disagrees)
+                }
             }
         }
         Template::Remove { name, from, place } => {
@@ -161,9 +165,9 @@ pub(crate) async fn run(common: &Common, command: &Template) -> Done {
             super::print(common, &answer, |answer| match from.is_empty() {
                 true => println!("{} is out of use", cell(&answer["name"])),
                 false => println!(
-                    "{} is taken from {} organisations",
+                    "{} is taken from {}",
                     cell(&answer["name"]),
-                    from.len()
+                    counted(from.len(), "organisation")
                 ),
             });
             Ok(())

@@ -171,7 +171,11 @@ impl Rehearsal {
             Some(kinds) => Fleet::Exactly(kinds),
         };
         let mut config = WorldConfig::new(self.seed, START_MS, fleet);
-        config.apps = plan::apps_of(&self.own)?;
+        // A runbook without apps is tried on devices without any.
+        config.apps = match self.own.is_empty() {
+            true => None,
+            false => Some(plan::apps_of(&self.own)?),
+        };
         config.faults = FaultPlan::new(level, self.seed);
         config.never_back.clone_from(&self.never_back);
         // Who holds which licence is read again and again: a large fleet's lists in small pages would be most of what is played.

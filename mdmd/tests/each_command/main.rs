@@ -212,10 +212,14 @@ async fn an_organisation_is_taken_away_by_its_code_typed_once_more() {
     let behind = format!("{}|--leave-behind|1", confirmed(own));
     town.ends(&behind, 3, "none is enrolled").await;
 
+    let nameless = format!("{}|--by| ", confirmed(branch));
+    town.ends(&nameless, 2, "must be a name, or left out").await;
+
     let says = "Branch is taken away; 0 rows have gone so far";
-    town.ends(&confirmed(branch), 0, says).await;
+    let named = format!("{}|--by|Anna", confirmed(branch));
+    town.ends(&named, 0, says).await;
     let listed = town.ends("organisation|removed", 0, branch).await;
-    for word in ["Branch", "sold", "local administrator"] {
+    for word in ["Branch", "sold", "local administrator (Anna)"] {
         assert!(listed.out.contains(word), "{word}: {}", listed.out);
     }
     town.minutes(20).await;

@@ -62,6 +62,9 @@ async fn the_clean_up_list_goes_from_a_report_to_a_persons_word_and_back() {
     let (town, serials) = stage().await;
     let none = town.json(&["report", "clean-up"]).await;
     assert_eq!(none["count"], 0, "{none}");
+    let early = "wave|cleaned|pilot|--evidence|their list";
+    town.ends(early, 3, "no member of the wave has migrated")
+        .await;
     // Two of them have come, as the machine leaves them.
     let org = town.org().await;
     let (id, store) = (org.organisation().id, town.app.mdm.store());
@@ -126,12 +129,15 @@ async fn the_clean_up_list_goes_from_a_report_to_a_persons_word_and_back() {
     assert_eq!(open().await, 2);
     let said = format!("{one}|--evidence|their list");
     town.ends(&said, 0, "cleaned 1").await;
-    town.ends(&said, 0, "cleaned 0").await;
+    town.ends(&said, 0, "cleaned 0: of all of them it was said already")
+        .await;
     assert_eq!(open().await, 1);
     town.ends("wave|cleaned|pilot|--evidence|all of it", 0, "cleaned 1")
         .await;
     assert_eq!(open().await, 0);
-    town.ends(&format!("{one}|--not|it is there"), 0, "cleaned 1")
+    let back = format!("{one}|--not|it is there");
+    town.ends(&back, 0, "cleaned 1").await;
+    town.ends(&back, 0, "cleaned 0: of none of them it was said")
         .await;
     assert_eq!(open().await, 1);
     let both = format!("{one}|--not|it is there|--evidence|their list");

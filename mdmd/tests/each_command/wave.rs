@@ -27,6 +27,10 @@ async fn a_project_is_switched_off_and_its_waves_change_members() {
     // One that is open still has every key of its devices.
     let purge = "project|purge|Berlin|--reason|cleaned up";
     town.ends(purge, 3, "").await;
+    // A name of more than one word is one word in what is suggested.
+    let on = "`mdmd project on 'Main office'`";
+    town.ends("project|new|Main office", 0, on).await;
+    town.ends("project|on|Main office", 0, "is on").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

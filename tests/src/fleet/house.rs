@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
@@ -40,7 +40,7 @@ const PRESENT_AT_ONCE: usize = 5_000;
 
 /// Sessions of servers that began before a moment.
 const ORPHANS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'mdm-core' \
-    AND backend_start < to_timestamp($1)";
+    AND backend_start < to_timestamp($1 / 1000.0)";
 /// The longest that one is waited for.
 const ORPHANS_END: Duration = Duration::from_mins(1);
 
@@ -66,7 +66,7 @@ pub struct House {
     config: Config,
     database: String,
     server: Option<Child>,
-    killed: Option<SystemTime>,
+    killed: Option<Timestamp>,
     organisation: OrganisationId,
     /// Where devices speak.
     pub address: Address,
@@ -224,7 +224,7 @@ impl House {
 
     /// The only server on its database was killed just now.
     pub fn note_kill(&mut self) {
-        self.killed = Some(SystemTime::now());
+        self.killed = Some(SystemClock.now());
     }
 
     /// Waits until PostgreSQL has ended what killed servers had asked it for: a statement that it took, or that still waits in its
@@ -236,12 +236,11 @@ impl House {
         let Some(killed) = self.killed.filter(|_| self.database != "sqlite") else {
             return Ok(());
         };
-        let killed = killed.duration_since(UNIX_EPOCH)?.as_secs_f64();
         let mut line = PgConnection::connect(&self.database).await?;
         let begun = Instant::now();
         loop {
             let left: i64 = sqlx::query_scalar(ORPHANS)
-                .bind(killed)
+                .bind(killed.as_millis())
                 .fetch_one(&mut line)
                 .await?;
             if left == 0 {

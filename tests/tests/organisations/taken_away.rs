@@ -1,6 +1,7 @@
 //! One of the two is taken away: at the machine alone, with devices that are refused and not sent away, and nothing of it is the other's.
 
 use std::io::{Read as _, Write as _};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -85,4 +86,52 @@ async fn an_organisation_is_taken_away_at_the_machine_alone_and_its_devices_are_
     assert_eq!(status, 400, "{said}");
     let (status, said) = theirs.send(theirs.idle(&other)).await;
     assert_eq!(status, 200, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_events_ends_with_its_organisation_and_no_other() {
+    let (ours, theirs) = two().await;
+    let follow = |house: &House| {
+        let socket = ours.directory().join("mdmd.sock");
+        let code = house.org.organisation().code.to_string();
+        let sent = format!(
+            "GET /api/v1/events?organisation={code} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        );
+        let (begins, begun) = tokio::sync::oneshot::channel();
+        let (ends, ended) = tokio::sync::oneshot::channel();
+        // A thread that nobody waits for: one that does not end fails the test instead of holding it.
+        std::thread::spawn(move || {
+            let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+            stream.write_all(sent.as_bytes()).unwrap();
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).unwrap();
+            let _ = begins.send(head);
+            let mut rest = Vec::new();
+            let read = stream.read_to_end(&mut rest);
+            let _ = ends.send(read.map(|_| rest));
+        });
+        (begun, ended)
+    };
+    let ((begun, ended), (their_begun, mut their_end)) = (follow(&ours), follow(&theirs));
+    assert_eq!(&begun.await.unwrap(), b"HTTP/1.1 200");
+    assert_eq!(&their_begun.await.unwrap(), b"HTTP/1.1 200");
+
+    let code = ours.org.organisation().code.to_string();
+    let path = format!("/api/v1/organisations/{code}/remove");
+    let body = serde_json::json!({ "confirm": code, "reason": "sold" }).to_string();
+    let (status, gone) = locally(&ours, "POST", &path, &body).await;
+    assert_eq!(status, 200, "{gone}");
+    // It looks every second, and lives for ten minutes otherwise.
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    let rest = ended.expect("the stream goes on").unwrap().unwrap();
+    let rest = String::from_utf8(rest).unwrap();
+    assert!(rest.contains("retry: 2000"), "{rest}");
+    let goes_on = their_end.try_recv();
+    assert!(
+        matches!(
+            goes_on,
+            Err(tokio::sync::oneshot::error::TryRecvError::Empty)
+        ),
+        "another one's stream has ended: {goes_on:?}"
+    );
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::counted::{agree, counted};
 use crate::migration::{Move, MoveState, Outcome};
 use crate::project::{Gate, StopRule};
 use crate::wave::Resumed;
@@ -129,7 +130,7 @@ impl Tally {
             ));
         }
         if self.long_holds > 0 {
-            found.push(format!("{} devices are held for long", self.long_holds));
+            found.push(held_for_long(self.long_holds));
         }
         found
     }
@@ -151,10 +152,15 @@ impl Tally {
             ));
         }
         if rule.long_holds > 0 && long_holds >= rule.long_holds {
-            return Some(format!("{long_holds} devices are held for long"));
+            return Some(held_for_long(long_holds));
         }
         None
     }
+}
+
+fn held_for_long(count: u32) -> String {
+    let are = agree(count, "is", "are");
+    format!("{} {are} held for long", counted(count, "device"))
 }
 
 /// So many of a hundred, rounded down.

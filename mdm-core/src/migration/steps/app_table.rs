@@ -8,6 +8,7 @@ use super::{Next, Own, Progress, Signal, StepContext, StepError, StepState, fail
 use crate::app_state::{AppState, is_same_app};
 use crate::apps::{presence, spelled};
 use crate::clock::Timestamp;
+use crate::counted::counted;
 use crate::migration::{AppAction, AppPlan, AppReading, Ask, Owner, StepId, Told};
 
 /// The part that asks what is there.
@@ -473,7 +474,9 @@ fn over(way: AppsWay, ctx: &StepContext<'_>, now: Timestamp, duty: Duty) -> Prog
         .collect();
     let all = way.apps.len();
     let next = match failed.first() {
-        None if duty == Duty::Ask => Next::Done(format!("the Mac has accepted {all} apps")),
+        None if duty == Duty::Ask => {
+            Next::Done(format!("the Mac has accepted {}", counted(all, "app")))
+        }
         None => Next::Done(format!("{all} of {all} apps, read back from the device")),
         Some((_, first)) => Next::Except(
             format!("{} of {all} apps failed", failed.len()),

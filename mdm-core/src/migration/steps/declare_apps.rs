@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Next, Own, Progress, Signal, StepContext, StepState, failure};
 use crate::app_state::{AppState, is_same_app};
 use crate::clock::Timestamp;
+use crate::counted::{agree, counted};
 use crate::ddm::own;
 use crate::migration::{AppAction, AppReading, Ask, Event, Exception, Owner, Policy, StepId};
 
@@ -94,7 +95,9 @@ pub(super) fn on(
                 // Nothing is lost: the commands had their turn.
                 return Progress::wait();
             }
-            let why = format!("{} apps are not declared in time", way.failed.len());
+            let late = way.failed.len();
+            let are = agree(late, "is", "are");
+            let why = format!("{} {are} not declared in time", counted(late, "app"));
             Progress {
                 exceptions: exceptions(&way, ctx, now),
                 ..Progress::except(why, Owner::Device)
@@ -140,7 +143,10 @@ fn take(
     let all = way.done.len() + way.failed.len();
     let next = if way.failed.is_empty() {
         Next::Done(format!(
-            "{all} apps are declared, and the device has taken them on"
+            "{} {} declared, and the device has taken {} on",
+            counted(all, "app"),
+            agree(all, "is", "are"),
+            agree(all, "it", "them")
         ))
     } else {
         let why = format!("{} of {all} declared apps failed", way.failed.len());

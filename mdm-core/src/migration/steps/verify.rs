@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Next, Own, Progress, Signal, StepContext, StepState, StepStatus, lock};
 use crate::app_state::is_same_app;
 use crate::clock::Timestamp;
+use crate::counted::counted;
 use crate::migration::{
     AppAction, Ask, ESCROW_PROFILE, EffectKey, Event, Exception, KeyReading, Owner, StepId, Told,
 };
@@ -445,7 +446,7 @@ fn incomplete(proof: &Proof, ctx: &StepContext<'_>, now: Timestamp) -> Progress 
         // That it was never answered is named by its own step already.
         return done(proof.clone(), ctx, now);
     }
-    let why = format!("{} checks did not come true", exceptions.len());
+    let why = format!("{} did not come true", counted(exceptions.len(), "check"));
     Progress {
         exceptions,
         ..Progress::except(why, Owner::Device)

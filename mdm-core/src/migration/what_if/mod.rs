@@ -29,7 +29,7 @@ pub use forecast::{AppFate, AppForecast, Forecast, Forecaster, LossOf, NoLicence
 pub use manifests::Manifests;
 pub use profiles::{DeliveredBy, ProfileCounter, ProfileKind, ProfileRow, ProfileTable};
 pub use project::{InGap, ProjectFacts, Terms};
-pub(crate) use project::{Past, look_past, look_past_all, met_line};
+pub(crate) use project::{Past, look_past, look_past_all, met_line, over_limits};
 pub(crate) use server::budget as budget_finding;
 pub use server::{Ends, Expiry, ServerFacts, look_at_returns, look_at_server};
 

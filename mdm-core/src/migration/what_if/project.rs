@@ -8,6 +8,7 @@ use crate::counted::counted;
 use crate::gap::GapGroup;
 use crate::migration::{Met, Owner};
 use crate::project::{Project, Window};
+use crate::shell;
 
 /// What a project says of one member.
 #[derive(Clone, Copy, Debug)]
@@ -271,18 +272,22 @@ pub(crate) fn met_line((name, met): (&String, &Met)) -> String {
     format!("{name} ({}, {}: {})", met.by, met.at, met.evidence)
 }
 
+/// The groups of which more would be in the gap at once than may be: how many, and when.
+pub(crate) fn over_limits(in_gap: &InGap) -> Vec<String> {
+    let over = in_gap.iter().filter(|(_, most, _, limit)| most > limit);
+    let said = over.map(|(group, most, at, limit)| {
+        let devices = counted(*most, "device");
+        format!("{devices} of the {group} around {at}, {limit} may be")
+    });
+    said.collect()
+}
+
 /// How many devices of a group would be in the gap at once, with those of all other waves and lists.
 fn look_at_gap(in_gap: &InGap, found: &mut Vec<CheckFinding>) {
-    let over: Vec<String> = in_gap
-        .iter()
-        .filter(|(_, most, _, limit)| most > limit)
-        .map(|(group, most, at, limit)| {
-            format!("{most} devices of the {group} around {at}, {limit} may be")
-        })
-        .collect();
+    let over = over_limits(in_gap);
     found.push(if over.is_empty() {
-        let groups = in_gap.len();
-        let fact = format!("{groups} groups with limits, none has more on their way at once");
+        let groups = counted(in_gap.len(), "group");
+        let fact = format!("{groups} with limits, none has more on their way at once");
         CheckFinding::pass(Check::Gap, fact)
     } else {
         CheckFinding::block(
@@ -320,7 +325,10 @@ fn of_all(facts: &ServerFacts, found: &mut Vec<CheckFinding>) {
         CheckFinding::block(
             Check::Switch,
             format!("{} is off: nothing is submitted", project.name),
-            &format!("turn it on: `mdmd project on {}`", project.name),
+            &format!(
+                "turn it on: `mdmd project on {}`",
+                shell::word(&project.name)
+            ),
             Owner::Destination,
         )
     });

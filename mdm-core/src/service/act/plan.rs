@@ -179,7 +179,9 @@ impl Org {
             let count = from.iter().filter(leaves).count();
             (count > 0).then(|| {
                 format!(
-                    "switch: {count} devices are at a service that {} is to leave, and that project is off: this goes past it",
+                    "switch: {} {} at a service that {} is to leave, and that project is off: this goes past it",
+                    counted(count, "device"),
+                    agree(count, "is", "are"),
                     project.name
                 )
             })

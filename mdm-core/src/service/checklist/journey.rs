@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Members;
 use crate::checklist::ItemState::{Later, Missing, Warn};
 use crate::checklist::{ChecklistItem, Stage};
-use crate::counted::counted;
+use crate::counted::{agree, counted};
 use crate::error::Error;
 use crate::ids::WaveId;
 use crate::project::Project;
@@ -99,7 +99,9 @@ impl Org {
             (0, stays) => {
                 let whys: Vec<&str> = found.stays.keys().map(String::as_str).collect();
                 let fact = format!(
-                    "whatever could go is destroyed; {stays} secrets stay: {}",
+                    "whatever could go is destroyed; {} {}: {}",
+                    counted(stays, "secret"),
+                    agree(stays, "stays", "stay"),
                     whys.join("; ")
                 );
                 Some(ChecklistItem::done(Stage::Close, &name, fact))
@@ -265,8 +267,8 @@ fn clean_up_of(of: &str, waves: &BTreeSet<WaveId>, members: &Members) -> Option<
     match (moved, open) {
         (0, _) => None,
         (_, 0) => {
-            let fact =
-                format!("{moved} devices are out of the lists of the services that they left");
+            let (devices, are) = (counted(moved, "device"), agree(moved, "is", "are"));
+            let fact = format!("{devices} {are} out of the lists of the services that they left");
             Some(ChecklistItem::done(Stage::Close, &name, fact))
         }
         (_, open) => {

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::inventory::PullPhase;
 use crate::organisation::TokenKey;
 use crate::service::Org;
+use crate::shell;
 use crate::store::Batch;
 use crate::wave::Server;
 
@@ -59,15 +60,14 @@ impl Org {
                 continue;
             }
             // A wave whose members have all ended is over, though nobody has closed it yet.
-            let open = self.walk_members(wave.id).await?.open;
-            if open == 0 {
+            let Some(open) = self.first_open_member(wave.id).await? else {
                 continue;
-            }
-            let name = &wave.name;
+            };
+            let (name, serial, typed) = (&wave.name, &open.serial, shell::word(&wave.name));
             return Ok(Some(format!(
-                "the wave {name} is submitted, and what becomes of its members that have not come to an end ({open}) is read with this \
-                 account: `mdmd business add` puts another in its place; or wait, call them back (`mdmd wave cancel {name}`), take out those that Apple was not asked for \
-                 (`mdmd wave withdraw {name}`), or give up those that never come (`mdmd device give-up`)"
+                "the wave {name} is submitted, and what becomes of its members that have not come to an end ({serial} is one) is read with \
+                 this account: `mdmd business add` puts another in its place; or wait, call them back (`mdmd wave cancel {typed}`), take out those that Apple was not asked for \
+                 (`mdmd wave withdraw {typed}`), or give up those that never come (`mdmd device give-up`)"
             )));
         }
         let open = self.open_errands().await?;

@@ -305,7 +305,12 @@ impl Org {
                 Acceptance::new(self.actor(), self.now(), digest, waivers.to_vec(), reason);
             row.acceptance = Some(acceptance.clone());
             // Kept as it will be shown from now on.
-            what_if.accepted = Some(acceptance.clone());
+            let before = what_if.accepted.replace(acceptance.clone());
+            let came_with_waivers = before.is_some_and(|before| !before.waivers.is_empty());
+            if came_with_waivers && what_if.report.needs.is_some() {
+                // What was found came with the waivers of before: whom those let go may stay now, and leave licences to others.
+                what_if.report = Box::pin(self.look_with(&row, &[])).await?;
+            }
             let idle = waiving::idle(waivers.iter().collect(), &what_if.report, rules);
             what_if.report = self.with_waivers(&row, what_if.report, waivers).await?;
             // Who lacks a licence only because others go by a waiver is found with that waiver.
@@ -346,8 +351,8 @@ impl Org {
     /// Submits what was accepted; `name` is the wave's, typed by whoever does it.
     ///
     /// # Errors
-    /// [`Error::BadInput`] for another name; [`Error::Precondition`] without an acceptance, when it is void, and for a wave that is
-    /// closed.
+    /// [`Error::BadInput`] for another name; [`Error::Precondition`] without an acceptance, when it is void, when what was accepted is
+    /// submitted already, and for a wave that is closed.
     pub async fn submit_accepted(&self, wave: WaveId, name: &str) -> Result<usize, Error> {
         self.submit_named(wave, name, None).await
     }
@@ -431,7 +436,8 @@ impl Org {
         let members = self.members(wave).await?;
         let what_if = self.what_if(wave).await?;
         if what_if.digest != digest {
-            return Err(changed());
+            let is_left = !what_if.report.members.is_empty();
+            return Err(gone(&row, &digest, is_left).unwrap_or_else(changed));
         }
         if !what_if.against_all.is_empty() {
             return Err(Error::Precondition(what_if.against_all.join("; ")));
@@ -566,6 +572,21 @@ impl Org {
 fn going(mut planned: Vec<Move>, staying: &BTreeMap<Serial, Vec<String>>) -> Vec<Move> {
     planned.retain(|attempt| !staying.contains_key(&attempt.serial));
     planned
+}
+
+/// That what was accepted has gone, perhaps a moment ago and by somebody else: nothing of it has changed, and nothing goes twice.
+fn gone(row: &Wave, accepted: &str, is_left: bool) -> Option<Error> {
+    let WaveState::Submitted { by, at, digest } = &row.state else {
+        return None;
+    };
+    let rest = match is_left {
+        true => {
+            "; whoever stayed behind, or came in since, goes with another what-if and acceptance"
+        }
+        false => "",
+    };
+    let why = format!("it is submitted already, by {by} at {at}{rest}");
+    (digest == accepted).then_some(Error::Precondition(why))
 }
 
 fn changed() -> Error {

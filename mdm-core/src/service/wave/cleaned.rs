@@ -8,7 +8,7 @@ use super::super::Org;
 use super::accept::sentence;
 use crate::error::Error;
 use crate::ids::{MoveId, Serial, WaveId};
-use crate::migration::Met;
+use crate::migration::{Met, Move};
 use crate::store::Batch;
 
 /// Members of one commit.
@@ -19,7 +19,8 @@ impl Org {
     /// All of them with `None`. A word that was given stays. Answers for how many it is new.
     ///
     /// # Errors
-    /// [`Error::BadInput`] without a sentence, or for a serial number of no member that has moved; [`Error::NotFound`], the store's.
+    /// [`Error::BadInput`] without a sentence, or for a serial number of no member that has moved; [`Error::Precondition`] where all are
+    /// meant and none has; [`Error::NotFound`], the store's.
     pub async fn removed_at_original(
         &self,
         wave: WaveId,
@@ -74,9 +75,15 @@ impl Org {
                 .again_on_conflict(|| self.note_removed(wave, after, wanted.as_ref(), word))
                 .await?;
             noted += count;
-            let Some(last) = last else { return Ok(noted) };
+            let Some(last) = last else { break };
             after = last;
         }
+        if noted == 0 && serials.is_none() && !self.members(wave).await?.iter().any(Move::has_moved)
+        {
+            let why = "no member of the wave has migrated: there is nothing to clean up for it at the service that they leave";
+            return Err(Error::Precondition(why.to_owned()));
+        }
+        Ok(noted)
     }
 
     /// One page of members in one commit, and behind which the next begins.

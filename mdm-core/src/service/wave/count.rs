@@ -29,12 +29,12 @@ pub(super) struct Counted {
 
 /// What looking after a wave needs of its members.
 #[derive(Debug, Default)]
-pub(in crate::service) struct Walk {
+pub(super) struct Walk {
     pub(super) tally: Tally,
     /// How many ended how.
     pub(super) ends: BTreeMap<String, usize>,
     /// How many have not ended.
-    pub(in crate::service) open: usize,
+    pub(super) open: usize,
     /// The last deadline of those, not before now.
     pub(super) last_deadline: Option<Timestamp>,
     /// How many rows cannot be read, where it goes on with the others: of their members nobody knows whether they have ended.
@@ -89,7 +89,7 @@ impl Org {
     }
 
     /// The same without the marks.
-    pub(in crate::service) async fn walk_members(&self, wave: WaveId) -> Result<Walk, Error> {
+    pub(super) async fn walk_members(&self, wave: WaveId) -> Result<Walk, Error> {
         let mut walk = Walk::default();
         let mut own: BTreeSet<SetUpId> = BTreeSet::new();
         let mut after = MoveId(0);
@@ -106,7 +106,25 @@ impl Org {
         Ok(walk)
     }
 
-    /// The same of those that can be read: one that cannot be keeps no other from being steered. Which that is, is told where rows
+    /// A member that has not come to an end; it goes no further than to that.
+    pub(in crate::service) async fn first_open_member(
+        &self,
+        wave: WaveId,
+    ) -> Result<Option<Move>, Error> {
+        let mut after = MoveId(0);
+        loop {
+            let page = self.store().attempts(self.id(), wave, after, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(None);
+            };
+            after = last.id;
+            if let Some(open) = page.into_iter().find(|attempt| !attempt.is_ended()) {
+                return Ok(Some(open));
+            }
+        }
+    }
+
+    /// [`Org::walk_members`] of those that can be read: one that cannot be keeps no other from being steered. Which that is, is told where rows
     /// that cannot be read are.
     pub(super) async fn walk_the_rest(&self, wave: WaveId) -> Result<Walk, Error> {
         let (walk, left_out) = with_the_rest(self.walk_members(wave)).await;

@@ -15,6 +15,7 @@ use super::against::Against;
 use super::projects::still_open;
 use super::{Member, WaveTerms, latest_deadline, platform_of, runbook_for};
 use crate::clock::Timestamp;
+use crate::counted::{agree, counted};
 use crate::device::{Device, Platform};
 use crate::error::Error;
 use crate::ids::{DeviceId, ProjectId, Serial, WaveId};
@@ -261,7 +262,8 @@ impl Org {
     /// is closed. Answers how many there were.
     ///
     /// # Errors
-    /// [`Error::BadInput`] for one that is not in it; [`Error::Precondition`] for one that is submitted: it is to be called back.
+    /// [`Error::BadInput`] for one that is not in it; [`Error::Precondition`] for one that is submitted: it is to be called back; and
+    /// where none is named and all that are there are submitted: nobody is taken out then.
     pub async fn remove_members(
         &self,
         wave: WaveId,
@@ -285,6 +287,13 @@ impl Org {
         );
         let removed = removed.await?;
         if serials.is_none() {
+            if removed == 0 {
+                let submitted = self.submitted_members(wave).await?.len();
+                if submitted > 0 {
+                    let why = format!("nobody was taken out: {}", at_apple(submitted));
+                    return Err(Error::Precondition(why));
+                }
+            }
             self.close_if_nobody(wave).await?;
         }
         Ok(removed)
@@ -520,6 +529,16 @@ impl Wave {
     pub const fn is_submitted(&self) -> bool {
         matches!(self.state, WaveState::Submitted { .. })
     }
+}
+
+/// That nothing is done with members of which something is at Apple, and what can be done instead.
+pub(super) fn at_apple(submitted: usize) -> String {
+    format!(
+        "{} {} submitted already: call {} back with `mdmd wave cancel`, or have no more offered their migration for now with `mdmd wave pause`",
+        counted(submitted, "device"),
+        agree(submitted, "is", "are"),
+        agree(submitted, "it", "them")
+    )
 }
 
 pub(super) fn nobody() -> Error {

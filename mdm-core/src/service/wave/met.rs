@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::Org;
 use super::accept::sentence;
-use super::members::nobody;
+use super::members::{at_apple, nobody};
 use crate::error::Error;
 use crate::ids::{Serial, WaveId};
 use crate::migration::{Met, Move};
@@ -36,7 +36,8 @@ impl Org {
     /// Takes back the word that a prerequisite is met, and why. Answers of how many members it was said.
     ///
     /// # Errors
-    /// [`Error::BadInput`] without a reason; [`Error::Precondition`] when it was said of none of them; as [`Org::remove_members`].
+    /// [`Error::BadInput`] without a reason; [`Error::Precondition`] when it was said of none of them, or of submitted ones alone; as
+    /// [`Org::remove_members`].
     pub async fn unmeet(
         &self,
         wave: WaveId,
@@ -58,8 +59,15 @@ impl Org {
             .map(|m| m.serial.clone())
             .collect();
         if had.is_empty() {
-            let why = "of none of these devices anybody has said so: there is nothing to take back";
-            return Err(Error::Precondition(why.to_owned()));
+            let why = match members.iter().filter(said).count() {
+                0 => "of none of these devices anybody has said so: there is nothing to take back"
+                    .to_owned(),
+                submitted => format!(
+                    "{}; what was said of what is submitted stays",
+                    at_apple(submitted)
+                ),
+            };
+            return Err(Error::Precondition(why));
         }
         let what = "submitted already: what it was submitted with stays";
         self.each_planned(wave, Some(&had), what, None, |d, _| {

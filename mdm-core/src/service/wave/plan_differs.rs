@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::plan_file::{PlanFile, PlannedMember, PlannedProject, PlannedWave};
+use crate::counted::counted;
 use crate::ids::Serial;
 use crate::migration::PinnedRunbook;
 
@@ -107,10 +108,16 @@ fn of_wave(said: Said, plan: &PlannedWave, there: &PlannedWave) -> Vec<String> {
             said.otherwise(&plan.owner_texts, &there.owner_texts),
             "other texts for owners".to_owned(),
         ),
-        (dates > 0, format!("other dates for {dates} members")),
+        (
+            dates > 0,
+            format!("other dates for {}", counted(dates, "member")),
+        ),
         (
             done > 0,
-            format!("more that was done at the original service for {done} members"),
+            format!(
+                "more that was done at the original service for {}",
+                counted(done, "member")
+            ),
         ),
     ];
     let name = &there.name;

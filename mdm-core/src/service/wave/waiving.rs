@@ -40,7 +40,13 @@ pub(super) fn idle<'a>(
     report: &WhatIfReport,
     rules: &Unknowns,
 ) -> Vec<&'a Waiver> {
-    all.retain(|waiver| waiver.check != Check::AppsManifest && !report.is_of_use(rules, waiver));
+    if all.is_empty() {
+        return all;
+    }
+    // Once for all of them: there may be a thousand, and a hundred thousand members.
+    let keeping = report.keeping(rules);
+    let of_use = |waiver: &Waiver| report.is_of_use(rules, &keeping, waiver);
+    all.retain(|waiver| waiver.check != Check::AppsManifest && !of_use(waiver));
     all
 }
 

@@ -229,8 +229,28 @@ impl WhatIfReport {
         all.filter(|(_, waived)| !waived.is_empty()).collect()
     }
 
+    /// The checks that keep somebody back.
+    pub(super) fn keeping(&self, rules: &Unknowns) -> BTreeSet<Check> {
+        let of = |member: &MemberReport| {
+            let platform = member.platform;
+            let found = member.findings.iter();
+            let blocks = found.filter(move |f| f.counts_as(rules, platform) == CheckResult::Block);
+            blocks.map(|f| f.check).collect::<Vec<_>>()
+        };
+        self.members.iter().flat_map(of).collect()
+    }
+
     /// Whether a waiver lets anybody go: something that its check found keeps a device back for which it is.
-    pub(super) fn is_of_use(&self, rules: &Unknowns, waiver: &Waiver) -> bool {
+    /// `keeping` are all that keep somebody back ([`WhatIfReport::keeping`]).
+    pub(super) fn is_of_use(
+        &self,
+        rules: &Unknowns,
+        keeping: &BTreeSet<Check>,
+        waiver: &Waiver,
+    ) -> bool {
+        if waiver.serials.is_empty() || !keeping.contains(&waiver.check) {
+            return keeping.contains(&waiver.check) && Waiver::is_possible(waiver.check);
+        }
         let holds = |member: &MemberReport| {
             let blocks = |f: &CheckFinding| {
                 f.counts_as(rules, member.platform) == CheckResult::Block
@@ -238,9 +258,6 @@ impl WhatIfReport {
             };
             member.findings.iter().any(blocks)
         };
-        if waiver.serials.is_empty() {
-            return self.members.iter().any(holds);
-        }
         // They stand in the order of their serial numbers.
         let at = |serial| self.members.binary_search_by(|m| m.serial.cmp(serial)).ok();
         let mut named = waiver.serials.iter().filter_map(at);

@@ -8,12 +8,13 @@ use super::facts::{Plan, Within};
 use crate::calendar::HOLD;
 use crate::check::Check;
 use crate::clock::Timestamp;
+use crate::counted::counted;
 use crate::error::Error;
 use crate::gap::{GapGroup, GapLimits, Stay};
 use crate::ids::{Serial, WaveId};
 use crate::migration::Move;
 use crate::migration::plan::Taken;
-use crate::migration::what_if::{Asked, InGap, ProjectFacts};
+use crate::migration::what_if::{Asked, InGap, ProjectFacts, over_limits};
 use crate::service::Org;
 use crate::service::wave::hold_of;
 
@@ -64,15 +65,11 @@ impl GapRoom {
     /// What stands against it that all go but those that stay behind.
     pub(super) fn over(&self, staying: &BTreeMap<Serial, Vec<String>>) -> Option<String> {
         let in_gap = self.in_gap(|serial| !staying.contains_key(serial))?;
-        let over = in_gap.iter().filter(|(_, most, _, limit)| most > limit);
-        let over: Vec<String> = over
-            .map(|(group, most, at, limit)| {
-                format!("{most} devices of the {group} around {at}, {limit} may be")
-            })
-            .collect();
+        let over = over_limits(&in_gap);
         (!over.is_empty()).then(|| {
             format!(
-                "{}: with those that waivers let go between offer and end at once: {}",
+                "{}: with those that waivers let go, too many would be between offer and end at once: {}; waive fewer, or raise the limit \
+                 (`mdmd project set --gap`)",
                 Check::Gap,
                 over.join("; ")
             )
@@ -108,8 +105,10 @@ impl Room {
         let (most, at) = self.at_once(|serial| !staying.contains_key(serial))?;
         (most > self.capacity).then(|| {
             format!(
-                "{}: with those that waivers let go {most} devices would be in a hold at once, around {at}; {} may be",
+                "{}: with those that waivers let go, {} would be in a hold at once, around {at}; {} may be: waive fewer, or raise the \
+                 capacity (`mdmd project set --capacity`)",
                 Check::Capacity,
+                counted(most, "device"),
                 self.capacity
             )
         })

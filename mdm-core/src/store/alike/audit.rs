@@ -6,6 +6,7 @@ use super::{ThisStore, rows};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::audit_seal::AuditSeal;
 use crate::ids::{AuditId, AuditSealId, DeviceId, OrganisationId};
+use crate::server_certificate::INSTALLATION;
 use crate::store::{AuditStore, StoreError};
 
 #[async_trait]
@@ -113,7 +114,15 @@ impl AuditStore for ThisStore {
     }
 
     async fn token_by_hash(&self, hash: &str) -> Result<Option<ApiToken>, StoreError> {
-        rows!(self, one, "tokens WHERE hash = $1", hash)
+        // A scalar sub-select: one look at the primary key, whatever the planner takes the table to be.
+        rows!(
+            self,
+            one,
+            "tokens WHERE hash = $1 AND organisation IN ($2, (SELECT o.id FROM organisations AS o \
+             WHERE o.organisation = tokens.organisation AND o.id = tokens.organisation))",
+            hash,
+            INSTALLATION.0
+        )
     }
 
     async fn tokens(&self, organisation: OrganisationId) -> Result<Vec<ApiToken>, StoreError> {

@@ -1,13 +1,15 @@
 //! Organisations that were taken away, and the deletion of their rows.
 
-use async_trait::async_trait;
-use sqlx::AssertSqlSafe;
+use std::fmt::Write as _;
 
-use super::{ONE_REMOVES, ThisStore, document, failed, ids, list, rows};
+use async_trait::async_trait;
+use sqlx::{AssertSqlSafe, Transaction};
+
+use super::{ONE_REMOVES, ThisDatabase, ThisStore, document, failed, ids, list, rows};
 use crate::ids::OrganisationId;
 use crate::removal::Removal;
 use crate::server_certificate::INSTALLATION;
-use crate::store::row::{Row, Table};
+use crate::store::row::{Cell, Row, Table};
 use crate::store::{RemovalStore, StoreError, erasing};
 
 /// Rows of a table of the organisation, by their ids.
@@ -70,18 +72,7 @@ impl RemovalStore for ThisStore {
             tx.rollback().await.map_err(failed)?;
             return Err(StoreError::Conflict);
         }
-        sqlx::query(concat!(
-            "INSERT INTO removals (organisation, id, version, doc) VALUES ($1, $2, $3, ",
-            document!(4),
-            ")"
-        ))
-        .bind(row.key.organisation)
-        .bind(row.key.id)
-        .bind(row.version)
-        .bind(row.doc)
-        .execute(&mut *tx)
-        .await
-        .map_err(failed)?;
+        insert(&mut tx, row).await?;
         tx.commit().await.map_err(failed)
     }
 
@@ -106,19 +97,7 @@ impl RemovalStore for ThisStore {
             tx.rollback().await.map_err(failed)?;
             return Err(StoreError::Conflict);
         }
-        sqlx::query(concat!(
-            "INSERT INTO organisations (organisation, id, version, code, doc) VALUES ($1, $2, $3, $4, ",
-            document!(5),
-            ")"
-        ))
-        .bind(row.key.organisation)
-        .bind(row.key.id)
-        .bind(row.version)
-        .bind(organisation.code.as_str())
-        .bind(row.doc)
-        .execute(&mut *tx)
-        .await
-        .map_err(failed)?;
+        insert(&mut tx, row).await?;
         tx.commit().await.map_err(failed)
     }
 
@@ -211,6 +190,33 @@ impl ThisStore {
         removal.version = row.version;
         Ok(removal)
     }
+}
+
+/// Inserts a row that is not there, with every column that its table has.
+async fn insert(tx: &mut Transaction<'static, ThisDatabase>, row: Row) -> Result<(), StoreError> {
+    let (mut names, mut values) = (String::new(), String::new());
+    for (nth, (column, _)) in row.key.table.columns().iter().enumerate() {
+        // Writing to a String cannot fail.
+        let _ = write!(names, ", {column}");
+        let _ = write!(values, ", ${}", nth + 5);
+    }
+    let (table, doc) = (row.key.table.name(), document!(4));
+    let sql = format!(
+        "INSERT INTO {table} (organisation, id, version, doc{names}) VALUES ($1, $2, $3, {doc}{values})"
+    );
+    let mut query = sqlx::query::<ThisDatabase>(AssertSqlSafe(sql))
+        .bind(row.key.organisation)
+        .bind(row.key.id)
+        .bind(row.version)
+        .bind(row.doc);
+    for cell in row.cells {
+        query = match cell {
+            Cell::Int(value) => query.bind(value),
+            Cell::Text(value) => query.bind(value),
+        };
+    }
+    query.execute(&mut **tx).await.map_err(failed)?;
+    Ok(())
 }
 
 fn refused(why: &str) -> StoreError {

@@ -115,6 +115,11 @@ pub(super) async fn nobody_finds_an_organisation_that_was_taken_away(
     let mut same = back.clone();
     same.version = organisation.version;
     ensure!(same == organisation, "it came back otherwise than it was");
+    let by_code = store.organisation_by_code(&code).await.map_err(sentence)?;
+    ensure!(
+        by_code.as_ref() == Some(&back),
+        "it is not found by its code when it is back"
+    );
     let nothing = store.removals(OrganisationId(0), ALL).await;
     ensure!(
         nothing.map_err(sentence)?.is_empty(),

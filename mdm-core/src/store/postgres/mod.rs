@@ -510,6 +510,8 @@ use rows;
 
 /// Whose reading traits the sources in `alike` implement.
 type ThisStore = PostgresStore;
+/// The database that it speaks to.
+type ThisDatabase = sqlx::Postgres;
 
 /// Many values as one parameter: the statement stays the same, whatever their number.
 fn list<T>(values: impl Iterator<Item = T>) -> Vec<T> {

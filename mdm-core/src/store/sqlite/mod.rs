@@ -535,6 +535,8 @@ use rows;
 
 /// Whose reading traits the sources in `alike` implement.
 type ThisStore = SqliteStore;
+/// The database that it speaks to.
+type ThisDatabase = sqlx::Sqlite;
 
 /// Many values as one parameter: the statement stays the same, whatever their number.
 fn list<T: serde::Serialize>(values: impl Iterator<Item = T>) -> String {

@@ -55,7 +55,8 @@ pub trait AuditStore: Send + Sync {
         organisation: OrganisationId,
         limit: u32,
     ) -> Result<Vec<Refusal>, StoreError>;
-    /// By SHA-256 of the token.
+    /// By SHA-256 of the token. None of an organisation whose row is not there: what opens nothing is not found. Those of the
+    /// installation itself ([`INSTALLATION`](crate::server_certificate::INSTALLATION)) have no such row.
     async fn token_by_hash(&self, hash: &str) -> Result<Option<ApiToken>, StoreError>;
     /// All of an organisation.
     async fn tokens(&self, organisation: OrganisationId) -> Result<Vec<ApiToken>, StoreError>;

@@ -8,6 +8,7 @@ mod terms;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
+use mdm_core::shell;
 use serde_json::json;
 
 use super::client::{Client, Where};
@@ -107,9 +108,10 @@ pub(crate) async fn run(common: &Common, command: &Project) -> Done {
             let made = client.act("/api/v1/projects", &body, said).await?;
             super::print(common, &made, |made| {
                 println!(
-                    "project {} is {}, switched off; `mdmd project on {name}` turns it on",
+                    "project {} is {}, switched off; `mdmd project on {}` turns it on",
                     cell(&made["id"]),
-                    cell(&made["name"])
+                    cell(&made["name"]),
+                    shell::word(name)
                 );
             });
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::{cell, table, wave};
+use crate::cli::{cell, many, table, wave};
 
 pub(super) fn show(shown: &Value) {
     let project = &shown["project"];
@@ -57,7 +57,7 @@ pub(super) fn show(shown: &Value) {
     }
     line(
         "at once",
-        format!("{} devices in a hold", cell(&project["capacity"])),
+        format!("{} in a hold", many(&project["capacity"], "device")),
     );
     let gap = &project["gap"];
     for (kind, all) in [("group", &gap["groups"]), ("tag", &gap["tags"])] {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
+use mdm_core::shell;
 use serde_json::{Value, json};
 
 use super::super::act;
@@ -105,6 +106,7 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
                 body: json!({ "to": to, "serials": serials }),
                 counted: "moved",
                 means: "these members go with the other wave; what was accepted of both is void.",
+                nobody: "",
             };
             change.ask(common, place, wave).await
         }
@@ -133,6 +135,7 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
                 body,
                 counted,
                 means,
+                nobody: "",
             };
             change.ask(common, place, wave).await
         }
@@ -143,17 +146,22 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             devices,
             place,
         } => {
-            let means = match not {
-                Some(_) => "these devices are on the list for the original service again.",
-                None => {
-                    "these devices leave the list of what the original service still has to clean up."
-                }
+            let (means, nobody) = match not {
+                Some(_) => (
+                    "these devices are on the list for the original service again.",
+                    "of none of them it was said, so there is nothing to take back",
+                ),
+                None => (
+                    "these devices leave the list of what the original service still has to clean up.",
+                    "of all of them it was said already",
+                ),
             };
             let change = Change {
                 path: "clean-up",
                 body: word(devices, evidence.as_deref(), not.as_deref())?,
                 counted: "cleaned",
                 means,
+                nobody,
             };
             change.ask(common, place, wave).await
         }
@@ -192,7 +200,7 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
                     many(&accepted["going"], "device"),
                     cell(&accepted["staying"])
                 );
-                let name = &found.name;
+                let name = shell::word(&found.name);
                 match accepted["going"].as_u64() {
                     Some(0) => println!(
                         "every member stays behind, so there is nothing to submit: `mdmd wave whatif {name}` says what keeps each; mend that, or \

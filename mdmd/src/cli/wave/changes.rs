@@ -16,6 +16,8 @@ pub(super) struct Change {
     pub(super) counted: &'static str,
     /// What it means, said before it is asked.
     pub(super) means: &'static str,
+    /// Why it was done for nobody, where that is no refusal.
+    pub(super) nobody: &'static str,
 }
 
 impl Change {
@@ -27,6 +29,7 @@ impl Change {
             body: who,
             counted: "removed",
             means,
+            nobody: "",
         }
     }
 
@@ -38,7 +41,11 @@ impl Change {
         let answer = client.act(&path, &self.body, self.means).await?;
         crate::cli::print(common, &answer, |answer| {
             let done = self.counted.replace('_', " ");
-            println!("{done} {}", cell(&answer[self.counted]));
+            let count = &answer[self.counted];
+            match count.as_u64() {
+                Some(0) if !self.nobody.is_empty() => println!("{done} 0: {}", self.nobody),
+                _ => println!("{done} {}", cell(count)),
+            }
         });
         Ok(())
     }

@@ -159,6 +159,7 @@ pub(super) async fn run(common: &Common, how: &Plan) -> Done {
             body,
             counted: "planned",
             means: "these members get these dates; what was accepted of the wave is void.",
+            nobody: "",
         };
         return change.ask(common, &how.place, &how.wave).await;
     }

@@ -1,6 +1,7 @@
 //! `mdmd wave submit`: shows what would be sent, sends what was accepted, and waits for the proof.
 
 use anyhow::anyhow;
+use mdm_core::shell;
 use serde_json::{Value, json};
 
 use super::super::client::{Client, Where, until};
@@ -24,7 +25,16 @@ pub(super) async fn submit(
     let Some(name) = confirm.filter(|_| !accepted.is_null()) else {
         super::super::print(common, &what_if, |w| shown::what_if(w, false));
         let against = shown::against_all(&what_if);
-        let why = if !against.is_empty() {
+        let why = if !(against.is_empty() || accepted.is_null()) {
+            // Nothing stood against all of it when it was accepted: it is whom the waivers let go for whom there is no room any more.
+            anyhow!(
+                "nothing was sent: {}. What was accepted holds as soon as there is room for them; with fewer waivers, \
+                 `mdmd wave accept {} --digest {}` accepts it anew",
+                against.join("; "),
+                shell::word(&found.name),
+                cell(&what_if["digest"])
+            )
+        } else if !against.is_empty() {
             // An acceptance would be refused, and one from before says nothing of this.
             anyhow!(
                 "nothing was sent, and nothing can be accepted before what stands against all of it is mended: {}. What was accepted before \
@@ -34,7 +44,7 @@ pub(super) async fn submit(
         } else if accepted.is_null() {
             anyhow!(
                 "nothing was sent: nobody has accepted this; `mdmd wave accept {} --digest {}` does",
-                found.name,
+                shell::word(&found.name),
                 cell(&what_if["digest"])
             )
         } else {

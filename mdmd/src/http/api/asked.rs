@@ -17,6 +17,9 @@ use super::{Caller, Nothing, Office, Which, refused};
 /// The longest name of a field that is repeated.
 const NAME: usize = 64;
 
+/// The longest list of fields that is told, in bytes: longer than that of any body, and no place for what was sent.
+const KNOWN: usize = 1_000;
+
 /// The parameters of the path.
 pub(crate) struct Path<T>(pub(crate) T);
 
@@ -196,6 +199,7 @@ fn not_json(error: &serde_json::Error) -> Error {
 pub(super) fn problem(whole: &str, path: &str, said: &str) -> Error {
     // A key of a map is no field: what is wrong with it is wrong with the map.
     let path = path.strip_suffix(".?").unwrap_or(path);
+    let own = said.split_once(" at line ").map_or(said, |(own, _)| own);
     let quoted = |before: &str| {
         let rest = said.strip_prefix(before)?;
         let name = rest.split_once('`').map_or(rest, |(name, _)| name);
@@ -211,7 +215,17 @@ pub(super) fn problem(whole: &str, path: &str, said: &str) -> Error {
         return Error::bad_input(inside(name), "is missing");
     }
     if let Some(name) = quoted("unknown field `") {
-        return Error::bad_input(inside(name), "is not known here");
+        // Our own names, where the reader tells them, behind whatever was sent.
+        let known = own
+            .rsplit_once(", expected ")
+            .map(|(_, known)| known)
+            .filter(|known| known.starts_with('`') || known.starts_with("one of `"))
+            .filter(|known| known.len() <= KNOWN);
+        let problem = known.map_or_else(
+            || "is not known here".to_owned(),
+            |known| format!("is not known here: must be {known}"),
+        );
+        return Error::bad_input(inside(name), problem);
     }
     if let Some(name) = quoted("duplicate field `") {
         return Error::bad_input(inside(name), "stands there twice");
@@ -230,7 +244,6 @@ pub(super) fn problem(whole: &str, path: &str, said: &str) -> Error {
         Some(expected) => Error::bad_input(&field, format!("must be {}", plain(expected))),
         None => {
             // What a type of ours says of itself, behind the name of its field.
-            let own = said.split_once(" at line ").map_or(said, |(own, _)| own);
             let own = own.rsplit_once(": ").map_or(own, |(_, own)| own);
             let quotes = said.contains(['`', '"']);
             let problem = match own.starts_with("must ") && own.len() <= NAME && !quotes {
@@ -276,6 +289,8 @@ mod tests {
         kind: Option<Kind>,
         inner: Option<Inner>,
         free: Option<mdm_core::calendar::FreeBound>,
+        zone: Option<mdm_core::calendar::Zone>,
+        at: Option<mdm_core::clock::Timestamp>,
     }
 
     #[derive(Debug, Deserialize)]
@@ -307,7 +322,10 @@ mod tests {
             ("[]", "body: must be an object"),
             ("[\"a\"]", "body: must be an object"),
             ("{}", "name: is missing"),
-            (r#"{"name":"a","hunter2":1}"#, "hunter2: is not known here"),
+            (
+                r#"{"name":"a","hunter2":1}"#,
+                "hunter2: is not known here: must be one of `name`, `days`, `tags`, `kind`, `inner`, `free`, `zone`, `at`",
+            ),
             (r#"{"name":"a","name":"b"}"#, "name: stands there twice"),
             (r#"{"name":7}"#, "name: must be a string"),
             (
@@ -336,6 +354,14 @@ mod tests {
             (
                 r#"{"name":"a","free":"2026-12-24T10:00:00Z"}"#,
                 "free: must be a day like 2026-12-24 or a time like 2026-12-24T18:00",
+            ),
+            (
+                r#"{"name":"a","zone":"Mars/Base"}"#,
+                "zone: must be the name of a time zone, like Europe/Berlin",
+            ),
+            (
+                r#"{"name":"a","at":"+275760-09-13T00:00:00Z"}"#,
+                "at: must be a time like 2026-12-24T18:00:00Z or with an offset",
             ),
         ] {
             assert_eq!(said(sent), told, "{sent}");

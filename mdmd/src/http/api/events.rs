@@ -18,7 +18,7 @@ use mdm_core::audit::AuditEntry;
 use mdm_core::audit_seal::LOOK_BACK;
 use mdm_core::error::Error;
 use mdm_core::ids::{AnyId, AuditId, IdSource};
-use mdm_core::service::Org;
+use mdm_core::service::{Mdm, Org};
 use mdm_core::store::with_the_rest;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -99,6 +99,7 @@ pub(super) async fn follow(
         .unwrap_or(now)
         .max(0);
     let reader = Reader {
+        mdm: office.mdm.clone(),
         org,
         health: Arc::clone(&office.health),
         what: which.what,
@@ -126,6 +127,7 @@ pub(super) async fn follow(
 
 /// One stream: holds a page of entries and the ids of the last moments, however many there are in the record.
 struct Reader {
+    mdm: Mdm,
     org: Org,
     health: Arc<Health>,
     what: String,
@@ -182,6 +184,9 @@ impl Reader {
         // One that cannot be read ends nobody's stream for good; the checklist names it.
         let (page, _) = with_the_rest(self.org.record(AuditId(self.after), PAGE)).await;
         let page = page?;
+        // After the page: of an organisation that was taken away nothing is told any more, though its rows are there yet.
+        let whose = self.org.organisation().id;
+        self.mdm.organisation_by_id(whose).await?;
         let full = page.len() >= PAGE as usize;
         for entry in &page {
             let id = entry.id.0;

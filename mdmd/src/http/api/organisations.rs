@@ -118,6 +118,9 @@ pub(super) struct TakeAway {
     /// So many devices stay enrolled that were not heard of for a day.
     #[serde(default)]
     leave_behind: u64,
+    /// The name of whoever does it, as they say it: it stands in the list beside the local administrator.
+    #[serde(default)]
+    by: Option<String>,
 }
 
 pub(super) async fn remove(
@@ -136,9 +139,20 @@ pub(super) async fn remove(
     }
     let asked = sent.read(&office).await?;
     let words = (asked.confirm.as_str(), asked.reason.as_str());
+    let by = match asked.by.as_deref().map(str::trim) {
+        None => caller.name().to_owned(),
+        Some("") => {
+            return Err(refused(Error::bad_input(
+                "by",
+                "must be a name, or left out",
+            )));
+        }
+        // Nobody has proved more than that they may open the socket: that stays beside the name.
+        Some(name) => format!("{} ({name})", caller.name()),
+    };
     let gone = office
         .mdm
-        .remove_organisation(&code, words, asked.leave_behind, caller.name())
+        .remove_organisation(&code, words, asked.leave_behind, &by)
         .await
         .map_err(refused)?;
     office.poke.notify_one();
