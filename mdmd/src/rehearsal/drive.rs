@@ -79,7 +79,11 @@ pub(super) async fn drive(
             .await?;
             progress.show(now - start, &states);
             let under_way = course.as_ref().is_none_or(|course| course.is_under_way());
-            if over && under_way {
+            // Who is kept back before the migration stays so: nobody but the operator of a project does anything about it.
+            let open = attempts.iter().filter(|attempt| !attempt.is_ended());
+            let kept_back = states.get(&VisibleState::Blocked).copied();
+            let nothing_moves = course.is_none() && kept_back == Some(open.count());
+            if (over || nothing_moves) && under_way {
                 return Ok(());
             }
         }
