@@ -4,7 +4,7 @@
 use crate::error::Error;
 
 /// What no line may have: a terminal or a log would obey it.
-const ONE_LINE: &str = "must be without control characters, such as line breaks and tabs";
+const ONE_LINE: &str = "must be without control characters, such as line breaks, tabs and marks that change the direction of text";
 
 /// What a terminal or a log would obey instead of showing it: control characters, and those that end a line or turn the text behind them
 /// round, so that it reads as another one. Marks that only belong to a script, such as the joiners, turn nothing.

@@ -3,7 +3,7 @@
 /// A name as it is typed into a command: as it is where that is one word, and between quotation marks otherwise.
 #[must_use]
 pub fn word(name: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_.:,@%+=/".contains(c);
+    let plain = |c: char| c.is_alphanumeric() || "-_.:,@%+/".contains(c);
     match !name.is_empty() && name.chars().all(plain) {
         true => name.to_owned(),
         false => format!("'{}'", name.replace('\'', r"'\''")),

@@ -97,7 +97,7 @@ async fn who_stays_behind_takes_nobodys_room_and_who_is_waived_does() {
     );
     room_for(4).await;
     let seen = org.run_what_if(pilot).await.unwrap();
-    org.accept(pilot, &seen.digest, &[waiver], "")
+    org.accept(pilot, &seen.digest, std::slice::from_ref(&waiver), "")
         .await
         .unwrap();
     // What was accepted with a waiver is held to the room of the day, too.
@@ -107,7 +107,18 @@ async fn who_stays_behind_takes_nobodys_room_and_who_is_waived_does() {
         assert!(said[0].contains(says), "{said:?}");
     }
     says(org.submit_accepted(pilot, "pilot").await, "waivers let go");
+    // Fewer waivers are taken then, and the same again are not.
+    org.accept(pilot, &seen.digest, &[], "fewer").await.unwrap();
+    assert_eq!(against().await, [""; 0]);
+    says(
+        org.accept(pilot, &seen.digest, std::slice::from_ref(&waiver), "")
+            .await,
+        "with those that waivers let go, 4 devices would be in a hold at once",
+    );
     room_for(4).await;
+    org.accept(pilot, &seen.digest, &[waiver], "")
+        .await
+        .unwrap();
     assert_eq!(org.submit_accepted(pilot, "pilot").await.unwrap(), 4);
 }
 
@@ -159,7 +170,7 @@ async fn who_stays_behind_takes_no_place_of_its_group_in_its_own_wave_and_who_is
     );
     limit(2).await;
     let seen = org.run_what_if(pilot).await.unwrap();
-    org.accept(pilot, &seen.digest, &[waiver], "")
+    org.accept(pilot, &seen.digest, std::slice::from_ref(&waiver), "")
         .await
         .unwrap();
     // What was accepted with a waiver is held to the limit of the day, too.

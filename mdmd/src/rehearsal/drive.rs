@@ -20,6 +20,9 @@ const HORIZON_MS: i64 = 45 * 86_400_000;
 /// is asked for again every half hour.
 const STUCK_MS: i64 = 12 * 3_600_000;
 
+/// After so long in which everybody left was kept back before the migration nothing more is waited for: the server looks once a day.
+const STILL_MS: i64 = 2 * 86_400_000;
+
 /// How often the states are counted, in simulated time; in a project, whose people do not look every hour, more seldom.
 const LOOK_MS: i64 = 3_600_000;
 const PROJECT_LOOK_MS: i64 = 3 * LOOK_MS;
@@ -49,7 +52,7 @@ pub(super) async fn drive(
 ) -> anyhow::Result<()> {
     let start = world.clock().now_ms();
     let mut next_look = start;
-    let mut held = BTreeMap::new();
+    let (mut held, mut still) = (BTreeMap::new(), None);
     let (horizon, every) = match course {
         Some(_) => (HORIZON_MS * 4, PROJECT_LOOK_MS),
         None => (HORIZON_MS, LOOK_MS),
@@ -83,7 +86,9 @@ pub(super) async fn drive(
             let open = attempts.iter().filter(|attempt| !attempt.is_ended());
             let kept_back = states.get(&VisibleState::Blocked).copied();
             let nothing_moves = course.is_none() && kept_back == Some(open.count());
-            if (over || nothing_moves) && under_way {
+            still = nothing_moves.then(|| still.unwrap_or(now));
+            let given_up = still.is_some_and(|since| now - since >= STILL_MS);
+            if (over || given_up) && under_way {
                 return Ok(());
             }
         }

@@ -40,7 +40,7 @@ const PRESENT_AT_ONCE: usize = 5_000;
 
 /// Sessions of servers that began before a moment.
 const ORPHANS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'mdm-core' \
-    AND backend_start < to_timestamp($1 / 1000.0)";
+    AND backend_start < to_timestamp(($1 + 1) / 1000.0)";
 /// The longest that one is waited for.
 const ORPHANS_END: Duration = Duration::from_mins(1);
 

@@ -85,7 +85,7 @@ impl Org {
     /// without colons.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Precondition`] names the server entry whose token was made for it, or may have been; the store's.
+    /// [`Error::NotFound`]; [`Error::Precondition`] names the server entry whose token was made for it, or, of the newest pair, may have been: of older ones a person decides; the store's.
     pub async fn remove_token_key(&self, serial: &str) -> Result<TokenKey, Error> {
         let wanted = serial.replace(':', "");
         let gone = self

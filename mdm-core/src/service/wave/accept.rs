@@ -295,6 +295,14 @@ impl Org {
                 let problem = format!("{serial} is no planned member of this wave");
                 return Err(Error::bad_input("waivers.serials", problem));
             }
+            let had_waivers = |before: &Acceptance| !before.waivers.is_empty();
+            if what_if.accepted.as_ref().is_some_and(had_waivers) {
+                // Whom the waivers of before let go is no word against others: these are held to the room below.
+                let over = what_if.report.over(&what_if.blockers);
+                what_if
+                    .against_all
+                    .retain(|against| Some(against) != over.as_ref());
+            }
             if !what_if.against_all.is_empty() {
                 let why = what_if.against_all.join("; ");
                 return Err(Error::Precondition(format!(
@@ -437,7 +445,9 @@ impl Org {
         let what_if = self.what_if(wave).await?;
         if what_if.digest != digest {
             let is_left = !what_if.report.members.is_empty();
-            return Err(gone(&row, &digest, is_left).unwrap_or_else(changed));
+            // As it is now: somebody may have submitted it while this one looked.
+            let now = self.wave_row(wave).await?;
+            return Err(gone(&now, &digest, is_left).unwrap_or_else(changed));
         }
         if !what_if.against_all.is_empty() {
             return Err(Error::Precondition(what_if.against_all.join("; ")));
