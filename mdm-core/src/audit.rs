@@ -176,6 +176,12 @@ pub struct ApiToken {
 }
 
 impl ApiToken {
+    /// Whether it is good now, and this is the name of whoever holds it.
+    pub(crate) fn is_of(&self, name: &str, now: Timestamp) -> bool {
+        let is_good = self.revoked.is_none() && self.expires.is_none_or(|end| now < end);
+        is_good && self.name.eq_ignore_ascii_case(name)
+    }
+
     /// A token just made.
     #[must_use]
     pub fn new(

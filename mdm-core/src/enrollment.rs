@@ -71,6 +71,9 @@ pub struct Enrollment {
     /// When it was asked for its own Activation Lock bypass code, which it gives for about fifteen days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_code: Option<Timestamp>,
+    /// It was asked for that code, and gave none.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub code_refused: bool,
     /// Network users who have logged in, or are about to, by their `UserID`. Of device channels only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub logins: BTreeMap<String, Login>,
@@ -84,6 +87,11 @@ pub struct Enrollment {
     /// Whose account brought it; every message then carries that person's access token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<OfAccount>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks this way")]
+const fn is_false(b: &bool) -> bool {
+    !*b
 }
 
 /// Whose account brought a device.
@@ -118,6 +126,13 @@ pub struct Login {
 }
 
 impl Enrollment {
+    /// Whether it is to be asked for its own bypass code: once, and once more from `later` on when it gave none before. One that
+    /// its user brought is not supervised, and has none for us.
+    pub(crate) fn owes_code(&self, later: Timestamp, now: Timestamp) -> bool {
+        let again = |asked| self.code_refused && asked < later && later <= now;
+        self.account.is_none() && self.asked_code.is_none_or(again)
+    }
+
     /// A channel whose Authenticate has just come.
     #[must_use]
     pub fn pending(
@@ -151,6 +166,7 @@ impl Enrollment {
             push_dead_since: None,
             asked_facts: None,
             asked_code: None,
+            code_refused: false,
             logins: BTreeMap::new(),
             local_user: None,
             renewals: Vec::new(),

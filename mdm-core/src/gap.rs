@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::counted::{agree, counted};
 use crate::device::Device;
 use crate::error::Error;
+use crate::line::is_obeyed;
 
 /// Limits of one project.
 const MOST: usize = 200;
@@ -53,12 +54,9 @@ impl GapLimits {
         }
         for (part, all) in [("gap.groups", &self.groups), ("gap.tags", &self.tags)] {
             for (name, most) in all {
-                if name.trim().is_empty()
-                    || name.len() > LONGEST
-                    || name.chars().any(char::is_control)
-                {
+                if name.trim().is_empty() || name.len() > LONGEST || name.chars().any(is_obeyed) {
                     let problem = format!(
-                        "must be by names of 1 to {LONGEST} bytes without control characters"
+                        "must be by names of 1 to {LONGEST} bytes without control characters and marks that change the direction of text"
                     );
                     return Err(Error::bad_input(part, problem));
                 }
@@ -300,7 +298,15 @@ mod tests {
             said,
             "1 device of the group Sales is on its way, and 1 may be"
         );
-        limits.tags.insert(String::new(), 1);
-        assert!(limits.check().is_err());
+        for bad in ["", "a\nb", "Sales\u{202e}x", "Sales\u{2066}"] {
+            let mut wrong = limits.clone();
+            wrong.groups.insert(bad.to_owned(), 1);
+            let said = wrong.check().unwrap_err().to_string();
+            assert!(said.starts_with("gap.groups: "), "{bad:?}: {said}");
+            let mut wrong = limits.clone();
+            wrong.tags.insert(bad.to_owned(), 1);
+            let said = wrong.check().unwrap_err().to_string();
+            assert!(said.starts_with("gap.tags: "), "{bad:?}: {said}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
 use crate::error::Error;
 use crate::ids::{LibraryId, OrganisationId, SecretId};
+use crate::line::is_obeyed;
 use crate::wire::requests::{
     AssetKind, Manifest, ManifestAsset, ManifestItem, ManifestKind, ManifestMetadata,
 };
@@ -417,7 +418,7 @@ pub fn tags(given: impl IntoIterator<Item = impl AsRef<str>>) -> Result<BTreeSet
     Ok(tags)
 }
 
-/// Names of groups of owners as people give them: 1 to 512 bytes without control characters, spelt as in the import.
+/// Names of groups of owners as people give them: 1 to 512 bytes without what a terminal obeys, spelt as in the import.
 ///
 /// # Errors
 /// [`Error::BadInput`].
@@ -426,10 +427,12 @@ pub fn groups(given: impl IntoIterator<Item = impl AsRef<str>>) -> Result<BTreeS
     for group in given {
         let group = group.as_ref().trim();
         let fits = (1..=LONGEST_GROUP).contains(&group.len());
-        if !fits || group.chars().any(char::is_control) {
+        if !fits || group.chars().any(is_obeyed) {
             return Err(Error::bad_input(
                 "groups",
-                format!("must be 1 to {LONGEST_GROUP} bytes without control characters"),
+                format!(
+                    "must be 1 to {LONGEST_GROUP} bytes without control characters and marks that change the direction of text"
+                ),
             ));
         }
         groups.insert(group.to_owned());
@@ -542,7 +545,7 @@ mod tests {
         }
         assert_eq!(changes(&items, &device(&[], &["Sales"], &has)), []);
         let long = "x".repeat(LONGEST_GROUP + 1);
-        for bad in ["", " ", "a\nb", &long] {
+        for bad in ["", " ", "a\nb", "Sales\u{202e}x", "Sales\u{2069}", &long] {
             let error = groups([bad]).unwrap_err().to_string();
             assert!(error.starts_with("groups"), "{error}");
         }

@@ -8,7 +8,8 @@ const ONE_LINE: &str = "must be without control characters, such as line breaks,
 
 /// What a terminal or a log would obey instead of showing it: control characters, and those that end a line or turn the text behind them
 /// round, so that it reads as another one. Marks that only belong to a script, such as the joiners, turn nothing.
-pub(crate) fn is_obeyed(c: char) -> bool {
+#[must_use]
+pub fn is_obeyed(c: char) -> bool {
     let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
 }

@@ -11,6 +11,7 @@ use crate::calendar::Zone;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{DeviceId, OrganisationId, Serial};
+use crate::line;
 use crate::texts::check_language;
 
 /// The most apps, profiles or networks of one device.
@@ -386,7 +387,7 @@ impl Said {
             }
             let words = owner.name.iter().chain(&owner.email).chain(&owner.groups);
             for text in words {
-                word("owner", text)?;
+                line::check("owner", text, LONGEST)?;
             }
         }
         if let Some(language) = &self.language {
@@ -470,6 +471,8 @@ impl Said {
     }
 }
 
+/// What a device or a service says of itself. Apps are titled with marks of direction, and a title is no reason to leave out what is told of
+/// a device: whoever shows it leaves the marks out.
 fn word(field: &'static str, text: &str) -> Result<(), Error> {
     if text.len() > LONGEST || text.chars().any(char::is_control) {
         return Err(Error::bad_input(
@@ -577,6 +580,15 @@ mod tests {
         }
         check(|s| s.system = Some("Sequoia".to_owned()), "system");
         check(|s| s.last_seen = Some(NOW + AHEAD + AHEAD), "last_seen");
+        for turned in ["Sales\u{202e}x", "Sales\u{2066}", "Sales\u{2029}x", "a\nb"] {
+            let (mut group, mut name) = (DeviceOwner::default(), DeviceOwner::default());
+            group.groups.insert(turned.to_owned());
+            name.name = Some(turned.to_owned());
+            for owner in [group, name] {
+                let owner = Some(owner);
+                check(|s| s.owner = owner, "owner: must be without control");
+            }
+        }
         check(|s| s.apps = Some(vec![OriginalApp::new(" ")]), "apps");
         check(
             |s| {

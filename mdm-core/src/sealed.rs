@@ -35,6 +35,9 @@ pub struct SealedSecret {
     /// When it was first about to leave the building, for those that do: a bypass code, as its hash in a lock request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<Timestamp>,
+    /// As of when the service that the device left told it, for what came with a hand-off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Timestamp>,
     /// When whom it was sent to confirmed it: Apple, that the lock is on with this code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<Timestamp>,
@@ -61,6 +64,7 @@ impl SealedSecret {
             created,
             replaced: None,
             destroyed: None,
+            told: None,
             used: None,
             confirmed: None,
         }

@@ -1,4 +1,7 @@
-//! Names in the commands that are suggested to people: as a shell takes them for one word. Runs nothing.
+//! Text at a terminal: names in the commands that are suggested to people, as a shell takes them for one word, and what a terminal would
+//! obey instead of showing it. Runs nothing.
+
+pub use crate::line::is_obeyed;
 
 /// A name as it is typed into a command: as it is where that is one word, and between quotation marks otherwise.
 #[must_use]

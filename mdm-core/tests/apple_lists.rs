@@ -13,13 +13,14 @@ use async_trait::async_trait;
 use mdm_core::clock::{Clock as _, ManualClock, Timestamp};
 use mdm_core::device::OrgReading;
 use mdm_core::error::{Error, PortError};
-use mdm_core::ids::{OrganisationId, Serial};
+use mdm_core::ids::{IdSource, JobId, OrganisationId, Serial};
 use mdm_core::inventory::PullPhase;
+use mdm_core::job::{Job, JobKind};
 use mdm_core::secret::Secret;
 use mdm_core::service::ports::testing::OrganisationApiPart;
-use mdm_core::service::ports::{ApiKey, MemberPage, Ports, ReadingPage};
+use mdm_core::service::ports::{ApiKey, LockSaid, MemberPage, Ports, ReadingPage};
 use mdm_core::service::{Act, Mdm, MigrationAct, Org};
-use mdm_core::store::{DeviceStore as _, SqliteStore};
+use mdm_core::store::{Batch, DeviceStore as _, SqliteStore, Store as _};
 
 const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
 
@@ -38,6 +39,8 @@ struct Apple {
     hidden: AtomicBool,
     /// Serial numbers that were read by themselves.
     single: Mutex<Vec<Serial>>,
+    /// What is said of a lock, if anything; and how often it was asked for.
+    lock: Mutex<(Option<&'static str>, u32)>,
 }
 
 impl Apple {
@@ -118,6 +121,20 @@ impl OrganisationApiPart for Apple {
         };
         Ok(serials.iter().map(read).collect())
     }
+
+    async fn lock(&self, _: &ApiKey, _: &Serial, _: bool) -> Result<LockSaid, PortError> {
+        let mut lock = self.lock.lock().unwrap();
+        lock.1 += 1;
+        match lock.0 {
+            Some(word) => Ok(LockSaid {
+                on: word != "NONE",
+                word: word.to_owned(),
+            }),
+            // In turn what passes by itself, and what takes a person.
+            None if lock.1.is_multiple_of(2) => Err(PortError::retry("too many readings")),
+            None => Err(PortError::NeedsPerson("terms".to_owned())),
+        }
+    }
 }
 
 struct Stage {
@@ -149,6 +166,7 @@ impl Stage {
             pages: Mutex::default(),
             hidden: AtomicBool::new(false),
             single: Mutex::default(),
+            lock: Mutex::default(),
         });
         let store = SqliteStore::in_memory().await.unwrap();
         let ports = Ports {
@@ -384,4 +402,41 @@ async fn devices_that_no_list_places_are_read_by_themselves_for_a_plan() {
     stage.clock.advance(Duration::from_secs(300));
     org.plan_act(&cancel).await.unwrap();
     assert_eq!(stage.apple.pages.lock().unwrap().len(), pages);
+}
+
+#[tokio::test]
+async fn a_lock_is_read_when_that_is_possible_again_and_anew_while_it_does_not_show() {
+    let stage = Stage::new().await;
+    stage.org().await.pull(&stage.all()).await.unwrap();
+    let name = serial("S1");
+    let device = async || {
+        let found = stage.store.device_by_serial(stage.organisation, &name);
+        found.await.unwrap().unwrap()
+    };
+    let now = stage.clock.now();
+    let kind = JobKind::ReadLock {
+        device: device().await.id,
+    };
+    let id = JobId(IdSource::new(1).next(now));
+    let mut batch = Batch::new();
+    batch.put(Job::new(stage.organisation, id, now, kind));
+    stage.store.commit(batch).await.unwrap();
+    let pass = async |minutes: u64| {
+        for _ in 0..minutes {
+            stage.clock.advance(Duration::from_mins(1));
+            stage.mdm.work(10).await.unwrap();
+        }
+    };
+    // More than a day without a reading, and not one a minute either.
+    pass(30 * 60).await;
+    assert_eq!(device().await.lock.apple, None);
+    let asked = stage.apple.lock.lock().unwrap().1;
+    assert!((20..60).contains(&asked), "{asked}");
+    // It does not show at first: that is looked at again, however often it could not be read before.
+    stage.apple.lock.lock().unwrap().0 = Some("NONE");
+    pass(61).await;
+    assert_eq!(device().await.lock.apple.unwrap().word, "NONE");
+    stage.apple.lock.lock().unwrap().0 = Some("MDM");
+    pass(61).await;
+    assert_eq!(device().await.lock.apple.unwrap().word, "MDM");
 }

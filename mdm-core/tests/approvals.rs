@@ -215,3 +215,37 @@ async fn that_two_are_demanded_always_is_ended_by_two() {
     bo.confirm(asked).await.unwrap();
     revealed(look(&anna, &phone, None).await.unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_those_who_take_a_name_at_the_same_moment_one_has_it_at_most() {
+    let house = House::new().await;
+    let org = house.org().await;
+    let one = std::collections::BTreeSet::from([house.org]);
+    for round in 0..20 {
+        let name = format!("Ines {round}");
+        let none = std::collections::BTreeSet::new;
+        let (a, b) = tokio::join!(
+            org.new_api_token(&name, mdm_core::audit::Role::Viewer, none(), None),
+            org.new_api_token(&name, mdm_core::audit::Role::Viewer, none(), None),
+        );
+        let tokens = org.api_tokens().await.unwrap();
+        let living = tokens
+            .iter()
+            .filter(|t| t.name == name && t.revoked.is_none());
+        let made = [a, b].iter().filter(|made| made.is_ok()).count();
+        assert!(made <= 1, "{name}");
+        assert_eq!(living.count(), made, "{name}");
+
+        let (a, b) = tokio::join!(
+            house.mdm.new_partner(&name, &one, None, "Anna"),
+            house.mdm.new_partner(&name, &one, None, "Bert"),
+        );
+        let made = [a, b].iter().filter(|made| made.is_ok()).count();
+        let partners = house.mdm.partners().await.unwrap();
+        let living = partners
+            .iter()
+            .filter(|t| t.name.ends_with(&name) && t.revoked.is_none());
+        assert!(made <= 1, "{name}");
+        assert_eq!(living.count(), made, "{name}");
+    }
+}

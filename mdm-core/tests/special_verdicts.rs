@@ -10,7 +10,7 @@ use std::time::Duration;
 use mdm_core::clock::Timestamp;
 use mdm_core::device::{Device, MigrationStatus, OrgReading, Platform};
 use mdm_core::error::Error;
-use mdm_core::ids::{RunbookId, ServerId, WaveId};
+use mdm_core::ids::{AuditId, RunbookId, ServerId, WaveId};
 use mdm_core::migration::{
     AppAction, AppPlan, MoveState, PinnedRunbook, SetUp, SetUpEnd, SetUpState, StepId, Variant,
     VerdictKind,
@@ -80,6 +80,10 @@ async fn let_go(house: &House, gadget: &Gadget) {
     let asked = lives(house, gadget).await;
     let releases = asked.iter().filter(|kind| *kind == "DeviceConfigured");
     assert_eq!(releases.count(), 1, "{asked:?}");
+    // Then for its own code, before its user can lock it.
+    let released = asked.iter().position(|kind| kind == "DeviceConfigured");
+    let next = asked.get(released.unwrap() + 1).map(String::as_str);
+    assert_eq!(next, Some("ActivationLockBypassCode"), "{asked:?}");
     let s = set_up(house, gadget).await;
     assert_eq!(
         s.state,
@@ -352,6 +356,26 @@ async fn a_device_that_is_set_up_from_a_backup_enrols_anew_and_is_let_go() {
     assert_eq!(s.verdict.kind, VerdictKind::Ordinary, "{}", reasons(&s));
     assert!(s.steps().unwrap().get(&StepId::AppsKeep).is_none());
     let_go(&house, &restored).await;
+}
+
+#[tokio::test]
+async fn a_device_that_is_restored_from_a_backup_of_itself_says_nothing_but_that_it_waits_and_is_let_go()
+ {
+    let house = House::new().await;
+    let phone = house.device("C02ITSELF").await;
+    house.enrol(&phone).await;
+    let_go(&house, &phone).await;
+    let before = set_up(&house, &phone).await;
+    // Apple: a restored device sends a TokenUpdate without an Authenticate.
+    let waits = "<key>AwaitingConfiguration</key><true/>";
+    house.token_update(&phone, waits).await.unwrap();
+    house.settle().await;
+    assert_eq!(set_up(&house, &phone).await.id, before.id);
+    let asked = lives(&house, &phone).await;
+    assert_eq!(asked.first().map(String::as_str), Some("DeviceConfigured"));
+    let record = house.mdm.store().audit(house.org, AuditId(0), 1000).await;
+    let mut record = record.unwrap().into_iter();
+    assert!(record.any(|entry| entry.what == "enrolment.waits-again"));
 }
 
 #[tokio::test]

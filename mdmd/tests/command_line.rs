@@ -239,9 +239,19 @@ fn an_init_that_fails_leaves_nothing_behind() {
     let key = format!("master_key.file={taken}");
     let variable = ["--set", "master_key.source=environment", "--set"];
     let variable = [&variable[..], &["master_key.name=UNSET_MASTER_KEY"]].concat();
-    let cases: [(i32, &str, &[&str]); 9] = [
+    // Its last word is that devices go to localhost.
+    std::fs::write(at("quiet.toml"), "").unwrap();
+    let quiet = at("quiet.toml");
+    let quiet = quiet.to_str().unwrap();
+    let cases: [(i32, &str, &[&str]); 11] = [
+        (
+            2,
+            "device_url = \"https://mdm.example.com:8443\"",
+            &["--host", "mdm.example.com", "--config", quiet],
+        ),
         (2, "--organisation", &["--organisation", ""]),
         (2, "--host", &["--host", "a b"]),
+        (2, "--host", &["--host=-x.example.com"]),
         (3, "UNSET_MASTER_KEY", &variable),
         (2, "certificate", &["--certificate", junk, "--key", junk]),
         (

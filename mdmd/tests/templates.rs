@@ -199,6 +199,15 @@ async fn a_template_keeps_times_free_with_a_calendar_of_its_own() {
     let more = "template|edit|Calm|--blackout|2000-12-31=new year";
     town.ends(more, 0, "revision 2").await;
     let calm = town.json(&["template", "show", "Calm"]).await;
+    // What is shown is a file for the next one, either way.
+    let shown = town.mdmd(&["template", "show", "Calm"]).await.out;
+    for (name, text) in [("wrapped", calm.to_string()), ("alone", shown)] {
+        let file = town.file(&format!("{name}.json"), &text);
+        let new = format!("template|new|{name}|--file|{file}");
+        town.ends(&new, 0, "revision 1").await;
+        let same = town.json(&["template", "show", name]).await;
+        assert_eq!(same["content"], calm["content"], "{name}");
+    }
     let calendar = &calm["content"]["calendar"];
     assert_eq!(calendar["zone"], "Europe/Berlin", "{calm}");
     assert_eq!(

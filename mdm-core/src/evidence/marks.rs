@@ -193,6 +193,12 @@ fn user(set_up: &SetUp, managed_user: Option<&str>) -> Mark {
         return make(NAME, MarkState::NotWanted, why);
     }
     match (set_up.user_seen, managed_user) {
+        (true, Some(name)) if set_up.user_is_other && !name.is_empty() => make(
+            NAME,
+            MarkState::Missing,
+            format!("the user channel that has enrolled is not that of {name}, whom the original service managed"),
+        )
+        .seen(FactSource::Mdm, set_up.heard),
         (true, _) => make(NAME, MarkState::Proved, "its user channel has enrolled")
             .seen(FactSource::Mdm, set_up.heard),
         (false, Some("")) => {

@@ -83,6 +83,12 @@ impl PinnedRunbook {
             let why = "the hard ceiling must be between one second and four hours";
             return bad("hard_ceiling_secs", why);
         }
+        if self.soft_ceiling_secs == 0 {
+            return bad(
+                "soft_ceiling_secs",
+                "the soft ceiling must be at least one second",
+            );
+        }
         if self.soft_ceiling_secs > self.hard_ceiling_secs {
             let why = "the soft ceiling must not be above the hard one";
             return bad("soft_ceiling_secs", why);
@@ -380,6 +386,11 @@ mod tests {
             |r| r.soft_ceiling_secs = 46 * 60,
             "soft_ceiling_secs",
             "above",
+        );
+        check(
+            |r| r.soft_ceiling_secs = 0,
+            "soft_ceiling_secs",
+            "at least one second",
         );
         check(
             |r| step(r, Trust).timeout_secs = 0,

@@ -77,6 +77,9 @@ pub struct SetUp {
     /// A user channel of it has enrolled.
     #[serde(default)]
     pub user_seen: bool,
+    /// It is another one's than the service that the Mac left had told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub user_is_other: bool,
     /// The service that the Mac left managed a local user of it, whose channel is part of the proof.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub user_expected: bool,
@@ -89,6 +92,9 @@ pub struct SetUp {
     /// Apple was asked for its lock and has not been seen to hold it: that is part of the proof.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lock_unread: bool,
+    /// It was read since, and was not there: without a reading nobody knows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lock_off: bool,
     /// It was silent until its ceiling: what only the hold can save goes before the release when it speaks again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_chance: Option<LastChance>,
@@ -209,10 +215,12 @@ impl SetUp {
             release_told: None,
             heard: Some(now),
             user_seen: false,
+            user_is_other: false,
             user_expected: false,
             deadlines: Vec::new(),
             token_stored: None,
             lock_unread: false,
+            lock_off: false,
             last_chance: None,
             tags: BTreeSet::new(),
             declared: Some(false),

@@ -69,37 +69,35 @@ impl Org {
         if expires.is_some_and(|end| end <= now) {
             return Err(Error::bad_input("expires", "must lie in the future"));
         }
-        let living = |t: &ApiToken| t.revoked.is_none() && t.expires.is_none_or(|end| now < end);
-        // The record names who did something: two holders of one name could not be told apart.
-        let taken = NOBODY.iter().any(|r| r.eq_ignore_ascii_case(name))
-            || self
-                .api_tokens()
-                .await?
-                .iter()
-                .any(|t| living(t) && t.name.eq_ignore_ascii_case(name));
-        if taken {
-            return Err(Error::bad_input("name", "is taken: choose another"));
-        }
         let secret = Secret::from_text(random_text(32)?);
         let hash = crate::identity::sha256_hex(secret.expose());
-        let mut token = ApiToken::new(
-            self.id(),
-            TokenId(self.ids().next(now)),
-            name,
-            role,
-            hash,
-            now,
-        );
-        token.expires = expires;
-        token.scopes = scopes;
-        let mut batch = Batch::new();
-        batch.put(token.clone());
-        self.audit_into(
-            &mut batch,
-            "api-token.made",
-            json!({ "token": token.id, "name": name, "role": role, "scopes": token.scopes, "expires": expires }),
-        );
-        self.store().commit(batch).await?;
+        let token = self
+            .again_on_conflict(|| async {
+                // The record names who did something: two holders of one name could not be told apart. Of two who take it at the
+                // same moment the row of the organisation lets one through, and the other looks again.
+                let organisation = self.fresh().await?;
+                let all = self.api_tokens().await?;
+                if NOBODY.iter().any(|r| r.eq_ignore_ascii_case(name))
+                    || all.iter().any(|t| t.is_of(name, now))
+                {
+                    return Err(Error::bad_input("name", "is taken: choose another"));
+                }
+                let id = TokenId(self.ids().next(now));
+                let mut token = ApiToken::new(self.id(), id, name, role, hash.clone(), now);
+                token.expires = expires;
+                token.scopes.clone_from(&scopes);
+                let mut batch = Batch::new();
+                batch.put(organisation);
+                batch.put(token.clone());
+                self.audit_into(
+                    &mut batch,
+                    "api-token.made",
+                    json!({ "token": token.id, "name": name, "role": role, "scopes": token.scopes, "expires": expires }),
+                );
+                self.store().commit(batch).await?;
+                Ok(token)
+            })
+            .await?;
         Ok(NewApiToken { token, secret })
     }
 

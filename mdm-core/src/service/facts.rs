@@ -30,7 +30,8 @@ const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4661_6374_0000_7300_0000
 const APPS: &str = "/apps";
 /// Of the questions, that for the device's own bypass code.
 const CODE: &str = "/bypass-code";
-/// Its code is asked for so long after it enrolled, if its facts are not asked for sooner.
+/// The code of one that was in no hold, or did not give it there, is asked for so long after it enrolled, if its facts are not
+/// asked for sooner.
 const CODE_AFTER: Duration = Duration::from_hours(24);
 /// Devices that are looked at, and woken, at a time.
 const PAGE: u32 = 500;
@@ -90,7 +91,10 @@ impl Org {
             return Ok(false);
         };
         let enrollment = self.store().enrollment(self.id(), id).await?;
-        Ok(enrollment.is_some_and(|it| it.asked_code.is_none() && it.account.is_none()))
+        Ok(enrollment.is_some_and(|it| {
+            let later = it.enrolled.unwrap_or(it.authenticated) + CODE_AFTER;
+            it.owes_code(later, now)
+        }))
     }
 
     /// Puts a question to the device into its queue, if what we know of it is old; says whether it did.
@@ -102,10 +106,7 @@ impl Org {
         let span = Duration::from_hours(u64::from(hours));
         let now = d.now;
         let old = hours > 0 && now.since(since) >= span;
-        let until = enrollment.enrolled.map(device_gives_code_until);
-        // One that its user brought is not supervised, and has none for us.
-        let code = enrollment.asked_code.is_none() && enrollment.account.is_none();
-        let code = until.filter(|until| code && now < *until);
+        let code = code_until(enrollment, now);
         // Whoever wants to know nothing else of it needs its code all the same, and no device gives it for long.
         let settled = enrollment
             .enrolled
@@ -131,20 +132,7 @@ impl Org {
             questions.push((CODE, CommandBody::ActivationLockBypassCode, until));
         }
         for (what, body, expires) in questions {
-            let id = CommandId(d.next_id());
-            let uuid = uuid_of(enrollment, now, what);
-            let bytes = body.encode(&uuid).to_vec();
-            let mut command = Command::queued(
-                self.id(),
-                id,
-                enrollment.id,
-                uuid,
-                body.request_type(),
-                bytes,
-                now,
-            );
-            command.expires = Some(expires);
-            d.commands.insert(id, Tracked::new(command));
+            self.put_question(d, enrollment, (what, body), expires);
         }
         if let Some(row) = d.enrollment_mut(enrollment.id) {
             if old {
@@ -152,9 +140,49 @@ impl Org {
             }
             if code.is_some() {
                 row.asked_code = Some(now);
+                row.code_refused = false;
             }
         }
         true
+    }
+
+    /// A device that has just heard that its hold is over gives its own code before its user can lock it: a code that is fetched
+    /// after that does not open this lock.
+    pub(super) fn ask_code(&self, d: &mut Decision<'_>, enrollment: &Enrollment) {
+        let now = d.now;
+        let until = code_until(enrollment, now);
+        let (Some(until), ChannelKind::Device) = (until, &enrollment.channel) else {
+            return;
+        };
+        let code = CommandBody::ActivationLockBypassCode;
+        self.put_question(d, enrollment, (CODE, code), until);
+        if let Some(row) = d.enrollment_mut(enrollment.id) {
+            row.asked_code = Some(now);
+        }
+    }
+
+    fn put_question(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+        (what, body): (&str, CommandBody),
+        expires: Timestamp,
+    ) {
+        let now = d.now;
+        let id = CommandId(d.next_id());
+        let uuid = uuid_of(enrollment, now, what);
+        let bytes = body.encode(&uuid).to_vec();
+        let mut command = Command::queued(
+            self.id(),
+            id,
+            enrollment.id,
+            uuid,
+            body.request_type(),
+            bytes,
+            now,
+        );
+        command.expires = Some(expires);
+        d.commands.insert(id, Tracked::new(command));
     }
 
     /// Keeps the list that a device gives of all its managed apps, when it was asked for all of them. It is what is known of them when it
@@ -242,6 +270,25 @@ impl Org {
             }
         }
         Ok(())
+    }
+}
+
+/// Until when it gives its own bypass code, where it is still to be asked for it.
+fn code_until(enrollment: &Enrollment, now: Timestamp) -> Option<Timestamp> {
+    let enrolled = enrollment.enrolled?;
+    let until = device_gives_code_until(enrolled);
+    (enrollment.owes_code(enrolled + CODE_AFTER, now) && now < until).then_some(until)
+}
+
+/// The device gave no code when it was asked for it: a day after it has come it is asked once more.
+pub(super) fn note_no_code(d: &mut Decision<'_>, enrollment: &Enrollment, uuid: &str) {
+    let asked = enrollment
+        .asked_code
+        .map(|at| uuid_of(enrollment, at, CODE));
+    if asked.as_deref() == Some(uuid)
+        && let Some(row) = d.enrollment_mut(enrollment.id)
+    {
+        row.code_refused = true;
     }
 }
 

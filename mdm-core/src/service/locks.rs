@@ -17,9 +17,10 @@ use crate::approval::{REVEALS_ALONE, Wanted};
 use crate::device::{Device, RadioNumbers};
 use crate::device_lock::{ClearingState, DeviceLock, LockClearing, LockProof, LockSight};
 use crate::enrollment::{ChannelKind, Enrollment};
-use crate::error::Error;
-use crate::ids::{ApprovalId, DeviceId, JobId, Serial};
+use crate::error::{Error, PortError};
+use crate::ids::{ApprovalId, DeviceId, IdSource, JobId, Serial};
 use crate::job::{Job, JobKind};
+use crate::migration::SetUp;
 use crate::store::{Batch, Lease, Write};
 use crate::wire::report::CommandReport;
 /// A lock that was asked for is read so long after the last time, while Apple does not show it.
@@ -30,8 +31,10 @@ const SHOWS: [Duration; 3] = [
 ];
 /// Apple's word for a lock of the organisation's.
 const ORGANISATION: &str = "MDM";
-/// So often a reading is tried that Apple's budget or a failure puts off.
-const READS: u32 = 24;
+/// So long after it was asked for a lock is tried to be read, where Apple's budget or a failure puts it off, and so long at most
+/// from one try to the next.
+const READ_WITHIN: Duration = Duration::from_hours(7 * 24);
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// What asking for a lock to be lifted came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "under way, or not yet")]
@@ -222,15 +225,21 @@ impl Org {
         }
         let sight = match self.read_lock(&device.serial, true).await {
             Ok(sight) => sight,
-            Err(error) if error.retry_after().is_some() && job.tries < READS => {
-                // Others come first: what they leave of the budget is enough for this.
-                let wait = error.retry_after().unwrap_or_default();
-                let wait = wait.max(Duration::from_secs(60) * (job.tries + 1));
-                return self.job_later(job, lease, wait).await;
-            }
             Err(error) => {
-                tracing::warn!(organisation = %self.id(), device = %id, %error, "the lock of a device cannot be read");
-                return self.job_done(job, lease).await;
+                let waits = self.now().since(IdSource::time(job.id.0));
+                let never = matches!(error, Error::Port(PortError::Absent(_)));
+                if never || waits >= READ_WITHIN {
+                    tracing::warn!(organisation = %self.id(), device = %id, %error, "the lock of a device cannot be read");
+                    return self.job_done(job, lease).await;
+                }
+                // Others come first: what they leave of the budget is enough for this. What takes a person (other terms, a key
+                // that is no good any more) may be mended any hour.
+                let wait = (waits / 4).clamp(Duration::from_mins(1), LONGEST_WAIT);
+                let wait = wait.max(error.retry_after().unwrap_or_default());
+                // A try at which nothing was read is none.
+                let mut batch = Batch::new();
+                batch.put(self.later(job, lease, wait, job.tries));
+                return Ok(self.store().commit(batch).await?);
             }
         };
         // One that was asked for and does not show may show later.
@@ -242,27 +251,31 @@ impl Org {
             Some(wait) => self.later(job, lease, wait, job.tries + 1),
             None => done(job, lease),
         };
-        if sight.word == ORGANISATION {
-            // First: what ends this job must not end before it.
-            self.lock_is_read(&device).await?;
-        }
+        // First: what ends this job must not end before it.
+        self.lock_is_read(&device, sight.word == ORGANISATION)
+            .await?;
         let seen = |lock: &mut DeviceLock| lock.apple = Some(sight.clone());
         let said = json!({ "lock": sight.word });
         self.note_lock(id, "lock.read", said, seen, next).await
     }
 
-    /// Apple shows the lock: the proof of its set-up waits for it no longer.
-    async fn lock_is_read(&self, device: &Device) -> Result<(), Error> {
+    /// Apple shows the lock, and the proof of its set-up waits for it no longer; or it does not, which is then known.
+    async fn lock_is_read(&self, device: &Device, shows: bool) -> Result<(), Error> {
         let Some(enrollment) = device.enrollment else {
             return Ok(());
         };
         self.again_on_conflict(|| async {
             let set_up = self.store().set_up_of(self.id(), enrollment).await?;
-            let Some(mut set_up) = set_up.filter(|s| s.lock_unread) else {
+            let known = |s: &SetUp| !s.lock_unread || !shows && s.lock_off;
+            let Some(mut set_up) = set_up.filter(|s| !known(s)) else {
                 return Ok(());
             };
-            set_up.lock_unread = false;
-            set_up.look_now(self.now());
+            if shows {
+                set_up.lock_unread = false;
+                set_up.look_now(self.now());
+            } else {
+                set_up.lock_off = true;
+            }
             let mut batch = Batch::new();
             batch.put(set_up);
             Ok(self.store().commit(batch).await?)

@@ -243,7 +243,15 @@ impl Org {
             .max(device.facts.learned);
         let moved = left_for_good(&device, enrollments.last(), self.silence(), self.now());
         let is_mac = device.platform().is_some_and(Platform::is_mac);
-        let recovery_key = is_mac.then(|| KeyCustody::of(&secrets));
+        // Before it has enrolled a hand-off may have brought one of a device of which nobody has said that it is a Mac.
+        let is_key = |kind| {
+            matches!(
+                kind,
+                SecretKind::RecoveryKey | SecretKind::OriginalRecoveryKey
+            )
+        };
+        let has_key = secrets.iter().any(|secret| is_key(secret.kind));
+        let recovery_key = (is_mac || has_key).then(|| KeyCustody::of(&secrets));
         let own_key = secrets.iter().find_map(own_key);
         let secrets = secrets
             .into_iter()

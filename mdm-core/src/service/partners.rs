@@ -46,14 +46,13 @@ impl Mdm {
             return Err(Error::bad_input("expires", "must lie in the future"));
         }
         let name = format!("{PARTNER}{name}");
-        let all = self.inner.store.tokens(INSTALLATION).await?;
-        let living = |t: &&ApiToken| t.revoked.is_none() && t.expires.is_none_or(|end| now < end);
-        if all
-            .iter()
-            .filter(living)
-            .any(|t| t.name.eq_ignore_ascii_case(&name))
-        {
-            return Err(Error::bad_input("name", "is taken: choose another"));
+        let taken = || Error::bad_input("name", "is taken: choose another");
+        let holders = async || -> Result<usize, Error> {
+            let all = self.inner.store.tokens(INSTALLATION).await?;
+            Ok(all.iter().filter(|t| t.is_of(&name, now)).count())
+        };
+        if holders().await? > 0 {
+            return Err(taken());
         }
         let secret = Secret::from_text(random_text(32)?);
         let hash = crate::identity::sha256_hex(secret.expose());
@@ -69,6 +68,14 @@ impl Mdm {
         }
         batch.put(token.clone());
         self.inner.store.commit(batch).await?;
+        if holders().await? > 1 {
+            // Somebody took the name at the same moment. Nobody has seen this token.
+            for organisation in organisations {
+                let org = self.organisation_by_id(*organisation).await?.acting_for(by);
+                org.dismiss_partner(id).await?;
+            }
+            return Err(taken());
+        }
         Ok(NewApiToken { token, secret })
     }
 

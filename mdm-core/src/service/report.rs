@@ -8,9 +8,11 @@ use super::checkin::readable;
 use super::decision::{Decision, Tracked};
 use super::declarations::declared_apps;
 use super::door::QUEUE_WINDOW;
+use super::facts::note_no_code;
 use super::login::check_login;
 use super::token_update::ALL_COMMANDS;
 use super::{Answer, Org, Speaker};
+use crate::activation_lock;
 use crate::app_state::{AppState, is_same_app};
 use crate::apps;
 use crate::audit::Refusal;
@@ -238,6 +240,15 @@ impl Org {
             ReportStatus::Acknowledged => self.keep_lifted(d, enrollment, report).await?,
             _ => None,
         };
+        if next.request_type == "DeviceConfigured" && status == ReportStatus::Acknowledged {
+            self.ask_code(d, enrollment);
+        }
+        if next.request_type == "ActivationLockBypassCode"
+            && status != ReportStatus::NotNow
+            && activation_lock::device_code(report).is_none()
+        {
+            note_no_code(d, enrollment, &next.uuid);
+        }
         let Some(origin) = origin else {
             match status {
                 ReportStatus::Acknowledged => {

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::identity::sha256_hex;
 use crate::ids::SignInId;
 use crate::jose::{JoseError, JwkSet};
+use crate::line::is_obeyed;
 use crate::organisation::Der;
 use crate::person::{Person, Purpose, SignIn, SignInAttempt};
 use crate::secret::{Secret, SecretKind, same};
@@ -203,7 +204,7 @@ impl Org {
             state: &state,
             nonce: &nonce,
             challenge: &challenge,
-            login_hint: login_hint.filter(|h| h.len() <= 320 && !h.chars().any(char::is_control)),
+            login_hint: login_hint.filter(|h| h.len() <= 320 && !h.chars().any(is_obeyed)),
         });
         Ok(Departure { to })
     }

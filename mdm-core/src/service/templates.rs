@@ -104,7 +104,7 @@ impl Mdm {
         found.ok_or(Error::NotFound("template"))
     }
 
-    /// Makes a template, or the next edit of it. `seen` is the edit that it was made from, if the caller knows. Changes nothing where
+    /// Makes a template, or the next edit of it. `seen` is the edit that it was made from, if the caller knows; 0 is for one that is not there. Changes nothing where
     /// it is in force: that is a push. The very same content again is no new edit.
     ///
     /// # Errors
@@ -130,10 +130,13 @@ impl Mdm {
             if template.content == *content && template.removed.is_none() {
                 return Ok(template);
             }
-            if let Some(seen) = seen.filter(|seen| *seen != template.revision) {
+            let there = match template.removed {
+                Some(_) => 0,
+                None => template.revision,
+            };
+            if let Some(seen) = seen.filter(|seen| *seen != there) {
                 return Err(Error::Precondition(format!(
-                    "the template is at revision {}, and this was made from {seen}: somebody has changed it since",
-                    template.revision
+                    "the template is at revision {there}, and this was made from {seen}: somebody has changed it since"
                 )));
             }
             template.content = content.clone();

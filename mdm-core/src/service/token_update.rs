@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::checkin::readable;
 use super::decision::{Decision, Tracked};
 use super::login::{check_login, note_local_user};
 use super::{Answer, Org, Speaker};
@@ -9,11 +10,11 @@ use crate::clock::Timestamp;
 use crate::ddm::own;
 use crate::enrollment::{ChannelKind, Enrollment, EnrollmentState, PushTarget};
 use crate::error::Error;
-use crate::ids::{EnrollmentId, SecretId};
+use crate::ids::{DeviceId, EnrollmentId, SecretId};
 use crate::job::JobKind;
 use crate::migration::{Event, advance_set_up, advance_unreadable};
 use crate::secret::SecretKind;
-use crate::wire::checkin::{self};
+use crate::wire::checkin::{self, Channel};
 
 /// How many user channels one enrolment may have: far more than people on a device, and a bound all the same.
 const MAX_USERS: usize = 1_000;
@@ -144,9 +145,14 @@ impl Org {
             let ended = d.set_up.as_ref().is_some_and(|s| s.row.is_ended());
             d.tell_set_up(&Event::AwaitingTold { awaiting });
             if awaiting && ended {
-                // Its set-up is over (it checked out, and came back without a new Authenticate), and yet it waits: nobody
-                // else would ever end that hold.
+                // Its set-up is over (it checked out, or was restored from a backup of itself, and came back without a new
+                // Authenticate), and yet it waits: nobody else would ever end that hold. What it had of us may be gone.
                 d.release_without_set_up(id);
+                d.audit("enrolment.waits-again", json!({ "enrolment": id }));
+                if let Some(device) = current.device {
+                    d.job(now, JobKind::DeclareOf { device });
+                    d.job(now, JobKind::LibraryOf { device });
+                }
             }
         }
         self.commit(d).await?;
@@ -326,17 +332,43 @@ impl Org {
             d.job(now, JobKind::DeclareOf { device });
         }
         d.enrollments.insert(id, tracked);
-        let device_channel = parent.id;
+        let (device_channel, device) = (parent.id, parent.device);
         d.track(parent);
+        let mut is_local = true;
         if let Some(device) = d.enrollment_mut(device_channel) {
             note_local_user(device, channel);
+            is_local = device.local_user.is_none() || device.local_user == channel.user;
         }
         if is_new {
             d.audit("enrolment.user-channel", json!({ "enrolment": id }));
+        }
+        // A network user who logs in is not the one whom the Mac had before.
+        if is_new && is_local {
+            let is_other = match device {
+                Some(device) => self.is_another_user(device, channel).await?,
+                None => false,
+            };
             d.tell_set_up(&Event::UserEnrolled);
+            if let Some(set_up) = &mut d.set_up {
+                set_up.row.user_is_other = is_other;
+            }
         }
         self.commit(d).await?;
         Ok(Answer::Empty)
+    }
+}
+
+impl Org {
+    /// Whether the service that the device left had told another user of it, by the short name.
+    async fn is_another_user(&self, device: DeviceId, channel: &Channel) -> Result<bool, Error> {
+        let Some(name) = &channel.short_name else {
+            return Ok(false);
+        };
+        let told = readable(self.store().original(self.id(), device).await)?;
+        let told = told.and_then(|told| told.managed_user);
+        Ok(told.is_some_and(|user| {
+            !user.value.name.is_empty() && !user.value.name.eq_ignore_ascii_case(name)
+        }))
     }
 }
 

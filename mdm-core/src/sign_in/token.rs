@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::identity::sha256_hex;
 use crate::jose::{JoseError, JwkSet, Unproved};
+use crate::line::is_obeyed;
 use crate::person::Person;
 use crate::secret::same;
 
@@ -93,7 +94,7 @@ pub fn read(
     let fit = |name: &str| {
         let text = text(name)?.trim();
         let fits = !text.is_empty() && text.len() <= LONGEST_NAME;
-        (fits && !text.chars().any(char::is_control)).then(|| text.to_owned())
+        (fits && !text.chars().any(is_obeyed)).then(|| text.to_owned())
     };
     let account = fit(expected.account_claim);
     let name = ["name", "preferred_username", "email"]

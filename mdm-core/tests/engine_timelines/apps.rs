@@ -214,6 +214,70 @@ fn an_app_that_is_refused_does_not_keep_another_from_being_read() {
     assert!(listed && s.now < START + minutes(1), "{}", s.log);
 }
 
+/// An app to be installed that is there already, on a device that does not get the step that keeps apps; refused like this first.
+fn there_without_keep(rejects: Vec<Told>) -> Story {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    s.device.installed.insert("app.mail".to_owned());
+    s.device
+        .rejects
+        .insert("app.mail".to_owned(), rejects.into());
+    let mut steps = s.plan.steps.iter_mut();
+    let keep = steps.find(|plan| plan.id == StepId::AppsKeep);
+    keep.unwrap().only.insert("sales".to_owned());
+    s
+}
+
+#[test]
+fn what_is_there_is_managed_before_the_release_without_the_step_that_keeps() {
+    // Only queued: it would go with its data.
+    let queued = || AppState::InProgress("AppAlreadyQueued".to_owned());
+    let bundle_id = "app.mail".to_owned();
+    let said = Told::App(AppReading {
+        bundle_id: bundle_id.clone(),
+        state: queued(),
+    });
+    let mut s = there_without_keep(vec![said]);
+    s.device.managed.insert(bundle_id, queued());
+    play_with_polls(&mut s);
+    is_proved(&s);
+    let polls = s.effects.iter().take_while(|effect| {
+        !matches!(
+            effect,
+            Effect::Command {
+                ask: Ask::Release,
+                ..
+            }
+        )
+    });
+    let polls = polls.filter(|effect| {
+        matches!(
+            effect,
+            Effect::Command {
+                step: StepId::AppsRequired,
+                ask: Ask::ManagedApps { .. },
+                ..
+            }
+        )
+    });
+    assert_eq!(polls.count(), 2, "{}", s.log);
+
+    // Its licence comes late: it has the time of the step, as what is kept.
+    let mut s = there_without_keep(refused_often(3, "Other"));
+    let held = play_with_polls(&mut s);
+    is_proved(&s);
+    assert!(minutes(7) <= held && held < minutes(8), "{}", s.log);
+
+    // It never comes: that is said, and the device is let go.
+    let mut s = there_without_keep(refused_often(30, "Other"));
+    play_with_polls(&mut s);
+    let mut found = s.set_up.exceptions.iter();
+    assert!(
+        found.any(|e| e.what == "apps-required: app.mail"),
+        "{}",
+        s.log
+    );
+}
+
 /// Which apps were declared, of a story whose runbook declares them.
 fn declared(s: &Story) -> Vec<&[String]> {
     let asks = s.effects.iter().filter_map(|effect| match effect {

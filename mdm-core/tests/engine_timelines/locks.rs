@@ -30,8 +30,16 @@ fn a_lock_that_apple_does_not_show_is_an_exception_after_a_day() {
     s.set_up.lock_unread = false;
     s.run(3);
     assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
-    // It never does.
+    // Nobody could read it: that is no word against Apple.
     let mut s = begun();
+    s.run(200);
+    assert!(s.now < START + Duration::from_hours(26), "{}", s.log);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+    let proof = serde_json::to_string(&s.set_up.proofs).unwrap();
+    assert!(proof.contains("asked for, not yet read"), "{proof}");
+    // It was read, and was never there.
+    let mut s = begun();
+    s.set_up.lock_off = true;
     s.run(200);
     assert!(s.now < START + Duration::from_hours(26), "{}", s.log);
     assert_eq!(

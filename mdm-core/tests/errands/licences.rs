@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use mdm_core::check::{Check, CheckResult};
 use mdm_core::errand::{Errand, ErrandKind, ErrandState, Sending};
 use mdm_core::ids::{ErrandId, Serial, WaveId};
 use mdm_core::original::{OriginalApp, Said};
@@ -272,6 +273,9 @@ async fn licences_that_come_later_go_first_to_who_would_lose_the_app_in_whicheve
 #[tokio::test]
 async fn a_token_that_comes_after_the_submission_gives_licences_too() {
     let stage = stage(2).await;
+    // Nobody can say whether there are licences: somebody says that they will come.
+    let come = [(Check::AppsLicences, Some(CheckResult::Warn))];
+    stage.org().await.set_unknowns(&come.into()).await.unwrap();
     let wave = stage.plan("one", &stage.serials, &[APP]).await;
     stage.accept(wave).await;
     stage.pass(HOUR).await;

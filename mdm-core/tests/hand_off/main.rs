@@ -3,6 +3,7 @@
 //! bundles are made have a file of their own.
 
 mod jobs;
+mod order;
 #[path = "../service_house/mod.rs"]
 mod service_house;
 

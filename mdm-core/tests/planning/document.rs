@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use mdm_core::device::Platform;
 use mdm_core::ids::{Serial, WaveId};
-use mdm_core::migration::{MoveState, Outcome};
+use mdm_core::migration::{MoveState, Outcome, PinnedRunbook, Variant};
 use mdm_core::project::Window;
 use mdm_core::service::{Org, PlanFile, ProjectChange};
 use mdm_core::store::Batch;
+use mdm_core::template::TemplateContent;
 use mdm_core::wave::{Wave, WaveState};
 
 use super::service_house::fleet::{serial, serials};
@@ -133,4 +135,50 @@ async fn who_was_taken_out_comes_in_again_with_the_plan_and_what_differs_is_said
     plan.project.capacity = None;
     let taken = org.take_plan(&plan).await.unwrap();
     assert_eq!(taken.differs, differs[2..]);
+}
+
+#[tokio::test]
+async fn a_plan_comes_in_under_a_template_that_says_the_same_or_of_which_it_says_nothing() {
+    let mut content = TemplateContent::default();
+    let window = Window {
+        not_before: Some(START),
+        ..Window::default()
+    };
+    content.window = Some(window);
+    content.prerequisites = Some(["os-updated".to_owned()].into());
+    let mut locked = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    locked.lock = true;
+    content.runbooks.insert(Platform::Ios, locked);
+    let under = async |house: &House| {
+        let org = fleet(house, 12).await;
+        let made = house
+            .mdm
+            .edit_template("Careful", &content, None, "Anna", "begun");
+        made.await.unwrap();
+        org.push_template("Careful").await.unwrap();
+        org
+    };
+    // Of what somebody wrote, what is left out is the template's.
+    let house = House::new().await;
+    let org = under(&house).await;
+    let written: PlanFile = serde_json::from_value(serde_json::json!({
+        "form": 1, "project": { "name": "By hand" }, "waves": [],
+    }))
+    .unwrap();
+    let taken = org.take_plan(&written).await.unwrap();
+    assert!(taken.made);
+    assert_eq!(taken.project.window, window);
+    assert!(taken.project.prerequisites.contains("os-updated"));
+    // What was taken out of one organisation with it comes into another one.
+    let plan = org.plan_file(taken.project.id).await.unwrap();
+    let other = House::new().await;
+    let there = under(&other).await;
+    let mut plan = plan;
+    plan.project.destination = None;
+    assert!(there.take_plan(&plan).await.unwrap().made);
+    // What is otherwise stays refused.
+    plan.project.name = "Otherwise".to_owned();
+    plan.project.window = Window::default();
+    let refused = there.take_plan(&plan).await.unwrap_err().to_string();
+    assert!(refused.contains("window is locked"), "{refused}");
 }

@@ -288,6 +288,36 @@ async fn an_entry_stays_while_devices_are_enrolled_by_it_and_nothing_begins_ther
 }
 
 #[tokio::test]
+async fn a_mac_says_when_another_user_came_than_the_one_that_was_managed() {
+    let house = House::new().await;
+    let org = house.org().await;
+    for (serial, came, state) in [
+        ("C02USERS01", "Eva", MarkState::Proved),
+        ("C02USERS02", "localadmin", MarkState::Missing),
+    ] {
+        let mac = house.mac(serial).await;
+        let mut said = Said::nothing(mac.serial.clone());
+        let mut managed = ManagedUser::default();
+        "eva".clone_into(&mut managed.name);
+        said.managed_user = Some(managed);
+        org.import_originals("Old MDM", START, vec![said])
+            .await
+            .unwrap();
+        house.enrol(&mac).await;
+        let user = format!(
+            "<key>UserID</key><string>U1</string><key>UserShortName</key><string>{came}</string>"
+        );
+        house.token_update(&mac, &user).await.unwrap();
+        let report = org.device_report(&mac.serial).await.unwrap();
+        let mark = report.marks.iter().find(|m| m.mark == MarkName::User);
+        let mark = mark.unwrap();
+        assert_eq!(mark.state, state, "{came}: {}", mark.why);
+        let names = mark.why.contains("not that of eva");
+        assert_eq!(names, state == MarkState::Missing, "{}", mark.why);
+    }
+}
+
+#[tokio::test]
 async fn a_mac_says_whose_sign_in_it_waits_for() {
     let house = House::new().await;
     let org = house.org().await;

@@ -143,7 +143,7 @@ fn line(row: &Value) -> Value {
         Some("clear-lock") => format!("lift the lock of {}", cell(&wanted["serial"])),
         Some("give-up") => format!("give up {}", cell(&wanted["serial"])),
         Some("hand-over") => format!(
-            "hand over what is known of devices that move away, keys included, to {}",
+            "to {}: everything that is known of devices that move away, keys included",
             cell(&wanted["url"])
         ),
         Some("export") if devices == 0 => "export every device, keys included".to_owned(),

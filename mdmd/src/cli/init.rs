@@ -86,12 +86,14 @@ pub(crate) async fn run(common: &Common, init: &Init) -> Done {
 
 /// What is to be made, and the configuration file that says so; `None` when there is a file already, which has the last word.
 fn settings(common: &Common, init: &Init) -> Result<(Config, Option<Text>), Ended> {
-    let fits = !init.host.is_empty()
-        && init
-            .host
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
-    if !fits {
+    let is_label = |label: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        matches!(label.len(), 1..=63)
+            && label.bytes().all(fits)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if init.host.len() > 253 || !init.host.split('.').all(is_label) {
         return Err(anyhow!("--host: must be a host name or an IPv4 address"))
             .means(Exit::BadInput);
     }
@@ -99,6 +101,18 @@ fn settings(common: &Common, init: &Init) -> Result<(Config, Option<Text>), Ende
     let alone = super::config::load_file_only(common)?;
     let (mut beyond, hidden) = config.beyond(&alone);
     if let Some((file, _)) = super::config::file(common)? {
+        // That of a file which says nothing of it.
+        let is_here = |url: &String| url.starts_with("https://localhost:");
+        let public = [&config.public.device_url, &config.public.enrol_url];
+        if public.into_iter().any(is_here) && init.host != "localhost" {
+            return Err(anyhow!(
+                "--host: {} has the last word, and does not say where devices reach this server: put into it\n[public]\n\
+                 device_url = \"https://{host}:8443\"\nenrol_url = \"https://{host}:8444\"",
+                file.display(),
+                host = init.host
+            ))
+            .means(Exit::BadInput);
+        }
         // Asked for by flag or variable, and in no file: the next command would not know of it.
         for path in keys_of(&beyond).iter().map(String::as_str).chain(hidden) {
             eprintln!(

@@ -12,6 +12,7 @@ use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mdm_core::secret::same;
+use mdm_core::shell::is_obeyed;
 use mdm_core::sign_in::{escape, loopback, pkce};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -277,7 +278,7 @@ fn brought(head: &[u8], state: &str) -> Option<Brought> {
     let why: String = why
         .unwrap_or_default()
         .chars()
-        .filter(|c| !c.is_control() && !"<>&".contains(*c))
+        .filter(|c| !is_obeyed(*c) && !"<>&".contains(*c))
         .take(300)
         .collect();
     Some(Brought::Refused(match why.is_empty() {

@@ -70,6 +70,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use mdm_core::clock::Timestamp;
 use mdm_core::counted::counted;
 use mdm_core::ids::AnyId;
+use mdm_core::shell::is_obeyed;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -425,7 +426,7 @@ fn cell(value: &Value) -> String {
         // What a device says of itself may hold anything; a terminal must not obey it.
         Value::String(text) => text
             .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
+            .map(|c| if is_obeyed(c) { ' ' } else { c })
             .collect(),
         other => other.to_string(),
     }
@@ -547,6 +548,18 @@ mod tests {
         assert_eq!(lines[1].find("one"), Some(WIDEST + "…".len() + 1));
         assert!(lines[1].contains('…'));
         assert!(lines[2].ends_with(&long), "the last one is whole");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_not_printed() {
+        for (kept, shown) in [
+            ("a\u{1b}[2Jb", "a [2Jb"),
+            ("wave\u{202e}x\u{2069}", "wave x "),
+            ("a\u{2028}b", "a b"),
+            ("a\u{200d}b", "a\u{200d}b"),
+        ] {
+            assert_eq!(cell(&kept.into()), shown, "{kept:?}");
+        }
     }
 
     #[test]

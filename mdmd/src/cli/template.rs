@@ -113,7 +113,7 @@ pub(crate) async fn run(common: &Common, command: &Template) -> Done {
                     println!("{:#}", answer["content"]);
                 }
                 let force = |name: &Value, revision: &Value| {
-                    println!("in force at {}, revision {}", cell(name), cell(revision));
+                    eprintln!("in force at {}, revision {}", cell(name), cell(revision));
                 };
                 if answer["template"].is_object() {
                     let own = &answer["template"];
@@ -175,9 +175,10 @@ pub(crate) async fn run(common: &Common, command: &Template) -> Done {
     }
 }
 
+// Beside what is printed, which is a file that `edit` takes.
 fn drift(all: &Value) {
     for line in all.as_array().into_iter().flatten() {
-        println!("  otherwise: {}", cell(line));
+        eprintln!("  otherwise: {}", cell(line));
     }
 }
 
@@ -215,6 +216,14 @@ async fn find(client: &Client, name: &str) -> Result<Option<Value>, Ended> {
     Ok(all.into_iter().find(same))
 }
 
+/// The content of a template, by itself or as `template show --json` has it.
+fn content_of(mut file: Value) -> Value {
+    match file.get_mut("content") {
+        Some(content) if content.is_object() => content.take(),
+        _ => file,
+    }
+}
+
 async fn put(common: &Common, change: &Change, new: bool) -> Done {
     let client = Client::acting(common, &change.place).await?;
     let before = find(&client, &change.name).await?;
@@ -231,9 +240,12 @@ async fn put(common: &Common, change: &Change, new: bool) -> Done {
         };
         return Err(why).means(Exit::Precondition);
     }
-    let revision = before.as_ref().map(|found| found["revision"].clone());
+    // One that somebody else makes at the same moment is not edited unseen.
+    let revision = before
+        .as_ref()
+        .map_or(json!(0), |found| found["revision"].clone());
     let mut content = match &change.file {
-        Some(file) => json_of(file)?,
+        Some(file) => content_of(json_of(file)?),
         None => before.map_or_else(|| json!({}), |mut found| found["content"].take()),
     };
     for text in &change.runbook {

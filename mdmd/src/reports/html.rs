@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use mdm_core::evidence::{ReportHead, ReportRow, ReportTable};
+use mdm_core::shell::is_obeyed;
 use serde_json::Value;
 
 use super::{SERVER, plain, words};
@@ -27,12 +28,7 @@ fn escape(text: &str) -> String {
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
             // Some of them turn the text around, or end it.
-            c if c.is_control()
-                || ('\u{202a}'..='\u{202e}').contains(&c)
-                || ('\u{2066}'..='\u{2069}').contains(&c) =>
-            {
-                safe.push(' ');
-            }
+            c if is_obeyed(c) => safe.push(' '),
             c => safe.push(c),
         }
     }

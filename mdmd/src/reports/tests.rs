@@ -110,10 +110,10 @@ fn json_is_one_object_with_the_age_of_the_whole() {
 #[test]
 fn a_terminal_gets_no_orders() {
     let text = whole(Format::Text, None);
-    assert!(
-        !text.contains('\u{1b}') && !text.contains('\u{7}'),
-        "{text}"
-    );
+    for order in ['\u{1b}', '\u{7}', '\u{202e}'] {
+        assert!(!text.contains(order), "{order:?} in {text}");
+    }
+    assert!(text.contains(" txt.exe"), "{text}");
 }
 
 #[test]

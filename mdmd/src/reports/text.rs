@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use mdm_core::evidence::{ReportHead, ReportRow};
+use mdm_core::shell::is_obeyed;
 use serde_json::Value;
 
 use super::{SERVER, plain, words};
@@ -16,7 +17,7 @@ fn tame(text: &str) -> String {
         true => "-".to_owned(),
         false => text
             .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
+            .map(|c| if is_obeyed(c) { ' ' } else { c })
             .collect(),
     }
 }

@@ -103,6 +103,7 @@ impl Run<'_> {
                 user_expected: self.s.user_expected,
                 token_stored: self.s.token_stored.is_some(),
                 lock_unread: self.s.lock_unread,
+                lock_off: self.s.lock_off,
                 release_told: self.s.release_told.as_ref(),
                 tags: &self.s.tags,
                 declared: self.s.declared,

@@ -1,14 +1,15 @@
 //! Apps of the runbook's table, as three steps install or take them over. Each app has its own way and its own exception;
 //! one that fails never holds up the others.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::app_way::{AppWay, AppsWay, FINAL, word};
-use super::{Next, Own, Progress, Signal, StepContext, StepError, StepState, failure};
+use super::app_end::{give_up, give_up_what_was_there, over};
+use super::app_way::{AppWay, AppsWay, FINAL};
+use super::{Own, Progress, Signal, StepContext, StepState, failure};
 use crate::app_state::{AppState, is_same_app};
 use crate::apps::{presence, spelled};
 use crate::clock::Timestamp;
-use crate::counted::counted;
 use crate::migration::{AppAction, AppPlan, AppReading, Ask, Owner, StepId, Told};
 
 /// The part that asks what is there.
@@ -36,17 +37,37 @@ struct Heard {
     duty: Duty,
     now: Timestamp,
     until: Timestamp,
+    step_ends: Timestamp,
 }
 
 impl Heard {
     /// What is to be kept goes with its data unless it is taken over, and the device is held anyway: the whole time of the step.
     /// What is installed anew can come after the release as well.
     fn new(state: &StepState, ctx: &StepContext<'_>, now: Timestamp, duty: Duty) -> Self {
+        let step_ends = state.since + Duration::from_secs(ctx.step.timeout_secs);
         let until = match duty {
-            Duty::Keep => state.since + Duration::from_secs(ctx.step.timeout_secs),
+            Duty::Keep => step_ends,
             Duty::Install | Duty::Ask => now,
         };
-        Self { duty, now, until }
+        Self {
+            duty,
+            now,
+            until,
+            step_ends,
+        }
+    }
+
+    /// What is there is kept, by whichever step.
+    const fn of(self, app: &AppWay) -> Self {
+        if app.is_there {
+            Self {
+                duty: Duty::Keep,
+                until: self.step_ends,
+                ..self
+            }
+        } else {
+            self
+        }
     }
 
     /// Until when an app that failed with this word is asked for again. Apple names no word for a missing licence: whatever may
@@ -83,10 +104,10 @@ fn identifiers(apps: &[&AppPlan]) -> Vec<String> {
     apps.iter().map(|a| a.bundle_id.clone()).collect()
 }
 
-fn install(ctx: &StepContext<'_>, duty: Duty, bundle_id: &str) -> Option<(u16, Ask)> {
+fn install(ctx: &StepContext<'_>, duty: Duty, bundle_id: &str, app: &AppWay) -> Option<(u16, Ask)> {
     let ask = Ask::InstallApp {
         bundle_id: bundle_id.to_owned(),
-        keep: duty == Duty::Keep,
+        keep: duty == Duty::Keep || app.is_there,
     };
     part_of(ctx, bundle_id).map(|part| (part, ask))
 }
@@ -126,39 +147,41 @@ pub(super) fn start(ctx: &StepContext<'_>, duty: Duty) -> Progress {
             "the hold is over: what was not taken over is gone",
             Owner::Destination,
         ),
-        Duty::Keep => Progress::ask(
+        Duty::Install if !ctx.held => begin(ctx, duty, identifiers(&wanted), &[], &[]),
+        Duty::Keep | Duty::Install => Progress::ask(
             INVENTORY,
             Ask::InstalledApps {
                 identifiers: identifiers(&wanted),
             },
         ),
-        Duty::Install if ctx.held && others_keep(ctx) => Progress::ask(
-            INVENTORY,
-            Ask::InstalledApps {
-                identifiers: identifiers(&wanted),
-            },
-        ),
-        Duty::Install | Duty::Ask => begin(ctx, duty, identifiers(&wanted), &[]),
+        Duty::Ask => begin(ctx, duty, identifiers(&wanted), &[], &[]),
     }
 }
 
-/// Asks for these apps, all at once: they go out one by one anyway. `there` is what the device has listed.
-fn begin(ctx: &StepContext<'_>, duty: Duty, bundle_ids: Vec<String>, there: &[String]) -> Progress {
+/// Asks for these apps, all at once: they go out one by one anyway. `listed` is what the device has listed, `there` those of the
+/// apps that this step finds on it and that no other one keeps.
+fn begin(
+    ctx: &StepContext<'_>,
+    duty: Duty,
+    bundle_ids: Vec<String>,
+    listed: &[String],
+    there: &[String],
+) -> Progress {
+    let apps: BTreeMap<String, AppWay> = bundle_ids
+        .into_iter()
+        .map(|id| {
+            let mut app = AppWay::default();
+            app.learn_name(&id, spelled(&id, listed).unwrap_or(&id));
+            app.is_there = there.contains(&id);
+            (id, app)
+        })
+        .collect();
     Progress {
-        asks: bundle_ids
+        asks: apps
             .iter()
-            .filter_map(|id| install(ctx, duty, id))
+            .filter_map(|(id, app)| install(ctx, duty, id, app))
             .collect(),
-        own: Some(Own::Apps(AppsWay {
-            apps: bundle_ids
-                .into_iter()
-                .map(|id| {
-                    let mut app = AppWay::default();
-                    app.learn_name(&id, spelled(&id, there).unwrap_or(&id));
-                    (id, app)
-                })
-                .collect(),
-        })),
+        own: Some(Own::Apps(AppsWay { apps })),
         ..Progress::default()
     }
 }
@@ -189,9 +212,10 @@ pub(super) fn on(
                 match all.find(|r| is_same_app(&r.bundle_id, &plan.bundle_id)) {
                     Some(reading) => {
                         app.learn_name(&plan.bundle_id, &reading.bundle_id);
+                        let heard = heard.of(app);
                         take(app, plan, reading, heard);
                     }
-                    None => app.not_listed(now, heard.until),
+                    None => app.not_listed(now, heard.of(app).until),
                 }
             }
             go_on(way, state, ctx, now, duty)
@@ -207,6 +231,7 @@ pub(super) fn on(
             let Some(app) = way.apps.get_mut(&plan.bundle_id) else {
                 return Progress::wait();
             };
+            let heard = heard.of(app);
             answered(app, plan, ok, told, heard);
             go_on(way, state, ctx, now, duty)
         }
@@ -215,6 +240,10 @@ pub(super) fn on(
             if duty == Duty::Keep || matches!(signal, Signal::TimeUp) =>
         {
             give_up(way, signal, ctx, now, duty)
+        }
+        Signal::HoldOver if duty == Duty::Install => {
+            give_up_what_was_there(&mut way, duty);
+            go_on(way, state, ctx, now, duty)
         }
         // Out of turn, or for other steps.
         _ => Progress::wait(),
@@ -236,9 +265,11 @@ fn before_inventory(
             told: Told::Installed(there),
         } => {
             let found = presence(&identifiers(&wanted), there);
-            let chosen = match duty {
-                Duty::Keep => found.present,
-                Duty::Install | Duty::Ask => found.absent,
+            let (chosen, kept) = match duty {
+                Duty::Keep => (found.present, Vec::new()),
+                _ if others_keep(ctx) => (found.absent, Vec::new()),
+                // Nobody else takes over what is there.
+                Duty::Install | Duty::Ask => (identifiers(&wanted), found.present),
             };
             if chosen.is_empty() {
                 let mut progress = Progress::done(match duty {
@@ -248,7 +279,7 @@ fn before_inventory(
                 progress.own = Some(Own::Apps(AppsWay::default()));
                 return progress;
             }
-            begin(ctx, duty, chosen, there)
+            begin(ctx, duty, chosen, there, &kept)
         }
         Signal::Answer {
             part: INVENTORY,
@@ -261,6 +292,11 @@ fn before_inventory(
                     look_in: Some(FIRST_POLL),
                     ..Progress::default()
                 };
+            }
+            if duty == Duty::Install && !others_keep(ctx) {
+                // Whatever may be there is kept.
+                let all = identifiers(&wanted);
+                return begin(ctx, duty, all.clone(), &[], &all);
             }
             let why = format!("the device does not list its apps: {}", failure(told));
             unread(ctx, now, duty, why, Owner::Device)
@@ -280,7 +316,7 @@ fn before_inventory(
             unread(ctx, now, duty, why, Owner::Device)
         }
         // The intersection is not needed any more: what is there stays or is gone.
-        Signal::HoldOver => begin(ctx, duty, identifiers(&wanted), &[]),
+        Signal::HoldOver => begin(ctx, duty, identifiers(&wanted), &[], &[]),
         // Out of turn, or for other steps.
         _ => Progress::wait(),
     }
@@ -408,7 +444,7 @@ fn look(
     let mut asks = Vec::new();
     for (id, app) in &mut way.apps {
         if app.take_up(now) {
-            asks.extend(install(ctx, duty, id).filter(|(part, _)| !state.is_open(*part)));
+            asks.extend(install(ctx, duty, id, app).filter(|(part, _)| !state.is_open(*part)));
         }
     }
     if asks.is_empty() && way.waits_for_list() && !state.is_open(POLL) {
@@ -417,79 +453,6 @@ fn look(
     Progress {
         asks,
         look_in: way.next_try(now),
-        own: Some(Own::Apps(way)),
-        ..Progress::default()
-    }
-}
-
-/// The time is up, or the hold is over: what is not there by now is named, app by app.
-fn give_up(
-    mut way: AppsWay,
-    signal: Signal<'_>,
-    ctx: &StepContext<'_>,
-    now: Timestamp,
-    duty: Duty,
-) -> Progress {
-    for app in way.apps.values_mut().filter(|a| !a.is_settled()) {
-        let what = match (signal, duty) {
-            (Signal::HoldOver, _) => "the hold ended before it was taken over",
-            (_, Duty::Keep) => "not taken over in time",
-            (_, _) => "not taken on in time",
-        };
-        if let Some((times, StepError { why, owner })) = app.refused() {
-            let why = format!("{what}; it failed {times} times, the last time: {why}");
-            let owner = *owner;
-            app.failed = Some(StepError { why, owner });
-            continue;
-        }
-        let last = match &app.last {
-            Some(AppState::ManagedButUninstalled) => "; it was removed from the device".to_owned(),
-            last => match last.as_ref().and_then(word) {
-                Some(word) => format!("; the device last said {word}"),
-                None => String::new(),
-            },
-        };
-        let owner = match &app.last {
-            Some(AppState::NeedsPerson(word))
-                if word.contains("Login") || word.contains("Redemption") =>
-            {
-                Owner::Licence
-            }
-            Some(AppState::NeedsPerson(_) | AppState::ManagedButUninstalled) => Owner::User,
-            _ => Owner::Device,
-        };
-        app.failed = Some(StepError {
-            why: format!("{what}{last}"),
-            owner,
-        });
-    }
-    over(way, ctx, now, duty)
-}
-
-fn over(way: AppsWay, ctx: &StepContext<'_>, now: Timestamp, duty: Duty) -> Progress {
-    let failed: Vec<(&String, &StepError)> = way
-        .apps
-        .iter()
-        .filter_map(|(id, a)| a.failed.as_ref().map(|f| (id, f)))
-        .collect();
-    let all = way.apps.len();
-    let next = match failed.first() {
-        None if duty == Duty::Ask => {
-            Next::Done(format!("the Mac has accepted {}", counted(all, "app")))
-        }
-        None => Next::Done(format!("{all} of {all} apps, read back from the device")),
-        Some((_, first)) => Next::Except(
-            format!("{} of {all} apps failed", failed.len()),
-            first.owner,
-        ),
-    };
-    let exceptions = failed
-        .iter()
-        .map(|(id, f)| ctx.exception(Some(id), f.why.clone(), f.owner, now))
-        .collect();
-    Progress {
-        exceptions,
-        next,
         own: Some(Own::Apps(way)),
         ..Progress::default()
     }

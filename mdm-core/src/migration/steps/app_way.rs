@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{StepError, is_zero};
+use super::{StepError, is_false, is_zero};
 use crate::app_state::{AppState, is_same_app};
 use crate::clock::Timestamp;
 use crate::migration::Owner;
@@ -39,6 +39,9 @@ pub(crate) struct AppsWay {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct AppWay {
+    /// It is there already, and goes with its data unless it is managed before the release, whichever step has it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) is_there: bool,
     /// The evidence is in.
     #[serde(default)]
     pub(crate) done: bool,

@@ -1,5 +1,6 @@
 //! Apps that must be there, on iPhone and iPad: asked for before the release, proved by the state that the device tells of each.
-//! Leaves alone what is there already: that is taken over by the step that keeps apps.
+//! Leaves alone what is there already where the step that keeps apps takes it over, and keeps it as that one does where the device
+//! does not get that step.
 
 use super::app_table::{self, Duty};
 use super::{Progress, Signal, StepContext, StepState};

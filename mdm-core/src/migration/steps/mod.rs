@@ -2,6 +2,7 @@
 //! [`Own`] if it remembers something, its line to the dispatch below, and a timeline snapshot. Steps know *when* to ask,
 //! never *what* the bytes are, and none of them decides on the release.
 
+mod app_end;
 mod app_table;
 mod app_way;
 mod apps;
@@ -350,6 +351,8 @@ pub(crate) struct StepContext<'a> {
     pub(crate) token_stored: bool,
     /// Apple was asked for the lock and was not seen to hold it yet.
     pub(crate) lock_unread: bool,
+    /// Apple was read since, and did not show it.
+    pub(crate) lock_off: bool,
     /// What became of telling that the hold is over.
     pub(crate) release_told: Option<&'a ReleaseTold>,
     /// The tags that the device had when it enrolled, and the groups of its owner.

@@ -272,20 +272,44 @@ fn mapped(count: usize, open: &[&str], nowhere: &[&str], stepless: &[&str]) -> C
     .binding(bound.join("; "))
 }
 
-/// That nobody can say whether a device keeps apps: their licences come from elsewhere.
-pub(crate) fn licence_not_known(names: &[String]) -> CheckFinding {
-    let all: Vec<&str> = names.iter().map(String::as_str).collect();
-    CheckFinding::unknown(
+/// That nobody can say whether a device keeps apps, and gets those that it is to get: their licences come from elsewhere.
+pub(crate) fn licence_not_known(short: &NoLicence) -> Option<CheckFinding> {
+    let names = |of: &'_ [String]| some_of(&of.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut facts = Vec::new();
+    if !short.uncertain.is_empty() {
+        facts.push(format!(
+            "without a licence from elsewhere these go with their data: {}",
+            names(&short.uncertain)
+        ));
+    }
+    if !short.uncertain_to_get.is_empty() {
+        facts.push(format!(
+            "whether there is a licence of apps that it is to get, nobody can say: {}",
+            names(&short.uncertain_to_get)
+        ));
+    }
+    if facts.is_empty() {
+        return None;
+    }
+    let binding = match short.uncertain_to_get.is_empty() {
+        true => short.uncertain.join(", "),
+        false => format!(
+            "{}; {}",
+            short.uncertain.join(", "),
+            short.uncertain_to_get.join(", ")
+        ),
+    };
+    let finding = CheckFinding::unknown(
         Check::AppsLicences,
         format!(
-            "no location of Apps and Books is known here: without a licence from elsewhere these go with their data: {}",
-            some_of(&all)
+            "no location of Apps and Books is known here: {}",
+            facts.join("; ")
         ),
         "bring in a content token: `mdmd licences token`; or say that licences come from elsewhere: \
          `mdmd organisation what-if --unknown apps.licences=warn`",
         Owner::Licence,
-    )
-    .binding(names.join(", "))
+    );
+    Some(finding.binding(binding))
 }
 
 /// That a device would lose apps for want of licences, as the stock was read then.

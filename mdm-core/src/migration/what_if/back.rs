@@ -84,7 +84,7 @@ fn way(way: WayBack<'_>) -> CheckFinding {
         WayBack::None(why) => CheckFinding::block(
             Check::ReturnWay,
             why,
-            "let it finish, then decide; one that is held is let through by `mdmd hold release`",
+            "one that is on its way finishes first, then decide; one that is held is let through by `mdmd hold release`; one that never enrolled here has nothing to go back from",
             Owner::Destination,
         ),
     }

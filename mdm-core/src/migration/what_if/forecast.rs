@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::missing::{Missing, SecondTurn};
+use super::missing::{Missing, SecondTurn, to_get};
 use crate::app_state::{app_key, is_same_app};
 use crate::device::Platform;
 use crate::ids::Serial;
@@ -84,8 +84,11 @@ pub struct AppForecast {
     pub dropped: u64,
     /// Devices that would lose it with its data, and why.
     pub lost: BTreeMap<Serial, AppFate>,
-    /// The people who have these, as far as their names are known.
+    /// The people who have these, as far as they are known: `NAME <ADDRESS>` where both are, for two may have one name.
     pub people: BTreeSet<String>,
+    /// How many of these nobody has told an owner of.
+    #[serde(default)]
+    pub owner_unknown: u64,
     /// Licences that are lacking.
     pub short: u64,
     /// Devices on which it stays if somebody else gives it a licence.
@@ -104,6 +107,8 @@ pub struct NoLicence {
     pub for_people: Vec<String>,
     /// Whether it loses these is not known: licences come from elsewhere.
     pub uncertain: Vec<String>,
+    /// Apps that it is to get and does not have, where nothing is known of licences.
+    pub uncertain_to_get: Vec<String>,
 }
 
 /// Whether a member goes, and takes licences.
@@ -176,7 +181,10 @@ impl Forecaster {
 
     fn count(&mut self, member: &LossOf<'_>, goes: Goes) -> NoLicence {
         let (mut first, mut taken) = (BTreeSet::new(), Vec::new());
-        let short = self.lose(member, goes, (&mut first, &mut taken));
+        let mut short = self.lose(member, goes, (&mut first, &mut taken));
+        if self.stock.is_none() {
+            short.uncertain_to_get = to_get(member);
+        }
         if let Some(stock) = &self.stock {
             let goes = match goes {
                 Goes::IfLicensed if !short.lost.is_empty() => Goes::Not,
@@ -222,7 +230,10 @@ impl Forecaster {
             Goes::Not => false,
         };
         let owner = member.original.and_then(|o| o.owner.as_ref());
-        let owner = owner.and_then(|o| o.value.name.as_ref().or(o.value.email.as_ref()));
+        let owner = owner.and_then(|o| match (&o.value.name, &o.value.email) {
+            (Some(name), Some(email)) => Some(format!("{name} <{email}>")),
+            (name, email) => name.as_ref().or(email.as_ref()).cloned(),
+        });
         for app in &told.value {
             let key = app_key(&app.bundle_id);
             let plan = plans.get(&key).copied();
@@ -244,6 +255,7 @@ impl Forecaster {
                 dropped: 0,
                 lost: BTreeMap::new(),
                 people: BTreeSet::new(),
+                owner_unknown: 0,
                 short: 0,
                 uncertain: 0,
             });
@@ -274,7 +286,8 @@ impl Forecaster {
             }
             if fate.is_lost() {
                 row.lost.insert(member.serial.clone(), fate);
-                row.people.extend(owner.cloned());
+                row.owner_unknown += u64::from(owner.is_none());
+                row.people.extend(owner.clone());
                 self.all.losing.insert(member.serial.clone());
             }
         }

@@ -166,6 +166,19 @@ impl SecondTurn {
     }
 }
 
+/// The apps of the store that an iPhone or iPad gets anew, and for which no licence is known.
+pub(super) fn to_get(member: &LossOf<'_>) -> Vec<String> {
+    let Some(platform) = member.platform.filter(|platform| !platform.is_mac()) else {
+        return Vec::new();
+    };
+    let all = member.runbook.iter().flat_map(|runbook| &runbook.apps);
+    let lacks = |app: &u64| !member.licences.contains(app);
+    all.filter(|plan| plan.store_id.as_ref().is_some_and(lacks))
+        .filter(|plan| is_installed(plan, platform, member))
+        .map(|plan| plan.bundle_id.clone())
+        .collect()
+}
+
 /// Whether a device gets this app anew, from the store: on a Mac whether or not it is there, elsewhere where it is not, or where nobody
 /// has told.
 fn is_installed(plan: &AppPlan, platform: Platform, member: &LossOf<'_>) -> bool {

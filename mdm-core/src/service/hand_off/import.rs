@@ -388,19 +388,29 @@ impl Org {
             let living = held
                 .iter()
                 .filter(|row| row.kind == *kind && row.replaced.is_none());
-            let mut is_there = false;
+            let (mut is_there, mut is_older) = (false, false);
             for row in living {
-                if self.is_same_secret(row, secret).await? {
+                let mut row = row.clone();
+                if self.is_same_secret(&row, secret).await? {
                     is_there = true;
+                    if row.told.is_some_and(|told| told < taken) {
+                        row.told = Some(taken);
+                        batch.put(row);
+                    }
+                } else if row.told.is_some_and(|told| told > taken) {
+                    // Bundles may come in any order: what was told later stays.
+                    is_older = true;
                 } else {
-                    let mut row = row.clone();
                     row.replaced = Some(now);
                     batch.put(row);
                 }
             }
             if !is_there {
                 let new = SecretId(self.ids().next(now));
-                batch.put(self.seal(new, *kind, Some(id), secret, now).await?);
+                let mut new = self.seal(new, *kind, Some(id), secret, now).await?;
+                new.told = Some(taken);
+                new.replaced = is_older.then_some(now);
+                batch.put(new);
                 kept.insert(kind.as_str());
             }
         }

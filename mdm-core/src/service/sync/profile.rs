@@ -292,7 +292,8 @@ impl Org {
     }
 
     /// The ADE profile: `await_device_configured` is always true, which a migration needs and every other enrolment survives.
-    /// A device of a wave is sent to no web view.
+    /// A device of a wave is sent to no web view. One that is restored from a backup asks for this profile: that of the backup may be of
+    /// the service that it left, and enrols nobody anew.
     fn ade_profile(&self, options: &AdeOptions, moving: bool) -> Value {
         let anchors: Vec<String> = self
             .organisation
@@ -316,6 +317,7 @@ impl Org {
             "is_mdm_removable": false,
             "is_multi_user": false,
             "is_return_to_service": false,
+            "do_not_use_profile_from_backup": true,
             "allow_pairing": options.allow_pairing.unwrap_or(true),
             "devices": [],
         });

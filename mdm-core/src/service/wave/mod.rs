@@ -13,6 +13,7 @@ mod met;
 mod notices;
 mod plan_differs;
 mod plan_file;
+mod plan_project;
 mod projects;
 mod recheck;
 mod steer;

@@ -70,7 +70,7 @@ fn of_project(said: Said, plan: &PlannedProject, there: &PlannedProject) -> Vec<
 }
 
 /// But for which edit it is, which counts for itself wherever it is, and for profiles, which no plan has.
-fn same_runbook(plan: &PinnedRunbook, there: &PinnedRunbook) -> bool {
+pub(super) fn same_runbook(plan: &PinnedRunbook, there: &PinnedRunbook) -> bool {
     let mut plan = plan.clone();
     plan.revision = there.revision;
     plan.profiles.clone_from(&there.profiles);

@@ -10,7 +10,7 @@ use super::super::Org;
 use super::accept::sentence;
 use super::plan_differs::differences;
 use super::projects::still_open;
-use super::{Dates, ProjectChange, WaveTerms};
+use super::{Dates, WaveTerms};
 use crate::audit_seal::Checkpoint;
 use crate::calendar::Calendar;
 use crate::clock::Timestamp;
@@ -269,7 +269,7 @@ impl Org {
                 still_open(&project)?;
                 (project, false)
             }
-            None => (self.project_of_plan(&plan.project).await?, true),
+            None => (self.project_of_plan(plan).await?, true),
         };
         let differs = match made {
             true => Vec::new(),
@@ -345,32 +345,6 @@ impl Org {
             }
         }
         Ok(())
-    }
-
-    async fn project_of_plan(&self, plan: &PlannedProject) -> Result<Project, Error> {
-        let servers = self.store().servers(self.id()).await?;
-        let server = match (&plan.destination, servers.as_slice()) {
-            (Some(name), all) => all.iter().find(|s| s.name == *name || s.uuid == *name),
-            (None, [only]) => Some(only),
-            (None, _) => {
-                let problem = "must name one of several server entries";
-                return Err(Error::bad_input("project.destination", problem));
-            }
-        };
-        let server = server.ok_or(Error::NotFound("server entry"))?;
-        let change = ProjectChange {
-            destination: None,
-            originals: Some(plan.originals.clone()),
-            window: Some(plan.window),
-            calendar: Some(plan.calendar.clone()),
-            capacity: plan.capacity,
-            gap: Some(plan.gap.clone()),
-            gate: Some(plan.gate),
-            stop: Some(plan.stop),
-            prerequisites: Some(plan.prerequisites.clone()),
-            runbooks: plan.runbooks.clone(),
-        };
-        self.new_project(&plan.name, server.id, &change).await
     }
 
     async fn members_of_plan(

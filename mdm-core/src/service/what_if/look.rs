@@ -306,9 +306,7 @@ impl Org {
                 let read = counts.free.as_ref().and_then(|free| free.read);
                 findings.push(without_licence(&short, read));
             }
-            if !short.uncertain.is_empty() {
-                findings.push(licence_not_known(&short.uncertain));
-            }
+            findings.extend(licence_not_known(&short));
             counts.matrix.add(serial, platform, &findings, rules);
             counts.members += 1;
             let counts_as = findings.iter().map(|f| f.counts_as(rules, platform)).max();

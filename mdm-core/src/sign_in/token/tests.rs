@@ -83,8 +83,19 @@ fn a_token_that_is_right_tells_who_signed_in() {
     assert!(with("iat", json!(NOW as f64 + 0.5)).is_ok());
     assert_eq!(with("groups", "one".into()).unwrap().groups, ["one"]);
     assert!(with("groups", json!({ "a": 1 })).unwrap().groups.is_empty());
-    // A name that could forge a line or a page is none.
-    assert_eq!(with("name", "A\nB".into()).unwrap().name, "ada@example.com");
+    // A name that could forge a line or a page, or be read as another one, is none.
+    for forged in ["A\nB", "A\u{202e}B", "A\u{2067}B\u{2069}", "A\u{2028}B"] {
+        assert_eq!(
+            with("name", forged.into()).unwrap().name,
+            "ada@example.com",
+            "{forged:?}"
+        );
+    }
+    let forged = with("email", "a\u{202e}da@example.com".into()).unwrap();
+    assert_eq!((forged.account, forged.name.as_str()), (None, "Ada"));
+    // What it is known by is nothing that anybody wrote.
+    let subject = with("sub", "7\u{202e}".into()).unwrap();
+    assert_eq!(subject.subject, "7\u{202e}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::store::row::Met;
 use crate::store::{ChannelAsk, ChannelView, Depth, StoreError};
 
 /// `?1` is a JSON array with `[organisation, key, how many open commands]` for each who asks, `?2` the most of them that
-/// anybody wants: a limit cannot be another one for each row.
+/// anybody wants: a limit cannot be another one for each row. As a sum for the sake of the plan, see `rows!`.
 pub(super) const QUEUE: &str = "\
     WITH k AS MATERIALIZED (SELECT key AS n, value ->> 0 AS o, value ->> 1 AS word, value ->> 2 AS most FROM json_each(?1)), \
     e AS MATERIALIZED (SELECT k.n, k.most, t.organisation, t.id, t.version, t.doc FROM k CROSS JOIN enrollments AS t \
@@ -23,7 +23,7 @@ pub(super) const QUEUE: &str = "\
     UNION ALL SELECT n, 1, organisation, id, version, doc FROM e \
     UNION ALL SELECT e.n, 2, t.organisation, t.id, t.version, t.doc FROM e CROSS JOIN commands AS t \
       ON e.most > 0 AND t.organisation = e.organisation AND t.id IN (SELECT i.id FROM commands AS i \
-        WHERE i.organisation = e.organisation AND i.open_of = e.id ORDER BY i.turn, i.id LIMIT ?2)";
+        WHERE i.organisation = e.organisation AND i.open_of = e.id ORDER BY i.turn, i.id LIMIT ?2 + 0)";
 
 /// `?1` is a JSON array with `[organisation, key, SHA-256 of the certificate]` for each who asks.
 pub(super) const IDENTITY: &str = "\

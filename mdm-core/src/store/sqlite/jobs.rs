@@ -97,7 +97,7 @@ impl JobStore for SqliteStore {
         let now = now.as_millis();
         // Nothing to do is the usual answer, and needs no write.
         let ready: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE ready_at <= ?1 LIMIT ?2)",
+            "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE ready_at <= ?1 LIMIT ?2 + 0)",
         )
         .bind(now)
         .bind(i64::from(limit) + 1)
@@ -114,7 +114,7 @@ impl JobStore for SqliteStore {
             .map_err(failed)?;
         let chosen: Vec<(i64, i64)> = if ready <= i64::from(limit) {
             sqlx::query_as(
-                "SELECT organisation, id FROM jobs WHERE ready_at <= ?1 ORDER BY ready_at LIMIT ?2",
+                "SELECT organisation, id FROM jobs WHERE ready_at <= ?1 ORDER BY ready_at LIMIT ?2 + 0",
             )
             .bind(now)
             .bind(limit)
@@ -146,7 +146,7 @@ impl JobStore for SqliteStore {
             for organisation in organisations {
                 let head: Vec<(i64, i64)> = sqlx::query_as(
                     "SELECT due, id FROM jobs WHERE organisation = ?1 AND due <= ?2 AND ready_at <= ?2 \
-                     ORDER BY due, id LIMIT ?3",
+                     ORDER BY due, id LIMIT ?3 + 0",
                 )
                 .bind(organisation)
                 .bind(now)

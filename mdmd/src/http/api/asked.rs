@@ -17,7 +17,10 @@ use super::{Caller, Nothing, Office, Which, refused};
 /// The longest name of a field that is repeated.
 const NAME: usize = 64;
 
-/// The longest list of fields that is told, in bytes: longer than that of any body, and no place for what was sent.
+/// The longest way to a field that is repeated: longer than to any of ours, but there may be keys of maps in it.
+const PLACE: usize = 256;
+
+/// The longest list of fields that is told, in bytes: longer than that of any body.
 const KNOWN: usize = 1_000;
 
 /// The parameters of the path.
@@ -199,49 +202,57 @@ fn not_json(error: &serde_json::Error) -> Error {
 pub(super) fn problem(whole: &str, path: &str, said: &str) -> Error {
     // A key of a map is no field: what is wrong with it is wrong with the map.
     let path = path.strip_suffix(".?").unwrap_or(path);
-    let own = said.split_once(" at line ").map_or(said, |(own, _)| own);
-    let quoted = |before: &str| {
-        let rest = said.strip_prefix(before)?;
-        let name = rest.split_once('`').map_or(rest, |(name, _)| name);
-        Some(name.chars().take(NAME).collect::<String>())
-    };
-    let inside = |name: String| match path {
-        "." | "" => name,
+    let own = unplaced(said);
+    let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+    let inside = |name: &str| {
         // A reader that has met a field names it in the path as well.
-        _ if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
-        _ => format!("{path}.{name}"),
+        let above = match path == "." || path == name {
+            true => "",
+            false => path
+                .strip_suffix(name)
+                .and_then(|above| above.strip_suffix('.'))
+                .unwrap_or(path),
+        };
+        let name = cut(name, NAME);
+        match above {
+            "" => name,
+            _ => format!("{}.{name}", cut(above, PLACE)),
+        }
     };
+    let quoted = |before: &str| own.strip_prefix(before)?.strip_suffix('`');
     if let Some(name) = quoted("missing field `") {
         return Error::bad_input(inside(name), "is missing");
-    }
-    if let Some(name) = quoted("unknown field `") {
-        // Our own names, where the reader tells them, behind whatever was sent.
-        let known = own
-            .rsplit_once(", expected ")
-            .map(|(_, known)| known)
-            .filter(|known| known.starts_with('`') || known.starts_with("one of `"))
-            .filter(|known| known.len() <= KNOWN);
-        let problem = known.map_or_else(
-            || "is not known here".to_owned(),
-            |known| format!("is not known here: must be {known}"),
-        );
-        return Error::bad_input(inside(name), problem);
     }
     if let Some(name) = quoted("duplicate field `") {
         return Error::bad_input(inside(name), "stands there twice");
     }
+    if let Some(rest) = own.strip_prefix("unknown field `") {
+        // Our own names, where the reader has them, are the end of what it says; what was sent may end in the same way only before
+        // them, or before the words that there are none.
+        let (name, known) = match rest.rsplit_once("`, expected ") {
+            Some((name, known)) if known.ends_with('`') => (name, Some(known)),
+            _ => {
+                let name = rest.strip_suffix("`, there are no fields");
+                (name.unwrap_or(rest), None)
+            }
+        };
+        let problem = match known.filter(|known| known.len() <= KNOWN) {
+            Some(known) => format!("is not known here: must be {known}"),
+            None => "is not known here".to_owned(),
+        };
+        return Error::bad_input(inside(name), problem);
+    }
     let field: String = match path {
         "." | "" => whole.to_owned(),
-        _ => path.chars().take(NAME).collect(),
+        _ => cut(path, NAME),
     };
     // What was expected is our own words, behind whatever was sent.
     let ours = ["invalid type: ", "invalid value: ", "unknown variant `"];
-    let expected = said
+    let expected = own
         .rsplit_once(", expected ")
-        .filter(|_| ours.iter().any(|start| said.starts_with(start)))
-        .map(|(_, rest)| rest.split_once(" at line ").map_or(rest, |(own, _)| own));
+        .filter(|_| ours.iter().any(|start| own.starts_with(start)));
     match expected {
-        Some(expected) => Error::bad_input(&field, format!("must be {}", plain(expected))),
+        Some((_, expected)) => Error::bad_input(&field, format!("must be {}", plain(expected))),
         None => {
             // What a type of ours says of itself, behind the name of its field.
             let own = own.rsplit_once(": ").map_or(own, |(_, own)| own);
@@ -252,6 +263,21 @@ pub(super) fn problem(whole: &str, path: &str, said: &str) -> Error {
             };
             Error::bad_input(&field, problem)
         }
+    }
+}
+
+/// What a reader says without the place that it adds at the end: a key that was sent may have one in it, too.
+fn unplaced(said: &str) -> &str {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match said.rsplit_once(" at line ") {
+        Some((own, place))
+            if place
+                .split_once(" column ")
+                .is_some_and(|(line, column)| number(line) && number(column)) =>
+        {
+            own
+        }
+        _ => said,
     }
 }
 
@@ -305,6 +331,11 @@ mod tests {
     struct Inner {
         size: u64,
     }
+
+    /// One without fields.
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Bare {}
 
     fn said(sent: &str) -> String {
         json::<Sent>(sent.as_bytes()).unwrap_err().to_string()
@@ -366,6 +397,35 @@ mod tests {
         ] {
             assert_eq!(said(sent), told, "{sent}");
         }
+    }
+
+    #[test]
+    fn of_a_key_that_is_not_known_no_more_than_its_beginning_is_told() {
+        let known = "must be one of `name`, `days`, `tags`, `kind`, `inner`, `free`, `zone`, `at`";
+        for key in [
+            "x, expected `whatever at line ",
+            "x, expected `whatever`",
+            "x`, expected `whatever` at line ",
+            "x`, expected one of `a`, `b` at line 1 column 2",
+            "x`, there are no fields",
+            "x.y`, expected `whatever",
+        ] {
+            let told = said(&format!(r#"{{"name":"a","{key}":1}}"#));
+            assert_eq!(told, format!("{key}: is not known here: {known}"));
+            let bare = json::<Bare>(format!(r#"{{"{key}":1}}"#).as_bytes());
+            let told = bare.unwrap_err().to_string();
+            assert_eq!(told, format!("{key}: is not known here"));
+        }
+        let (long, cut) = ("k".repeat(5_000), "k".repeat(NAME));
+        for begins in ["", "x`, expected `"] {
+            let told = said(&format!(r#"{{"name":"a","{begins}{long}":1}}"#));
+            let cut = &format!("{begins}{cut}")[..NAME];
+            assert_eq!(told, format!("{cut}: is not known here: {known}"));
+        }
+        // Keys of maps stand in the way to a field.
+        let told = problem("body", &long, "missing field `x`").to_string();
+        let way = "k".repeat(PLACE);
+        assert_eq!(told, format!("{way}.x: is missing"));
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(super) struct Edit {
     name: String,
     #[schemars(with = "TemplateContent")]
     template: Value,
-    /// The edit that it was made from.
+    /// The edit that it was made from; 0 for one that is not there.
     revision: Option<u32>,
     #[serde(default)]
     reason: String,

@@ -326,6 +326,7 @@ fn the_forecast_counts_apps_devices_and_people() {
         (vec!["com.example.notes".to_owned()], 0)
     );
     let short = of(&bob, None);
+    assert_eq!(short.uncertain_to_get, ["com.example.maps"]);
     assert_eq!(
         (short.lost.len(), short.uncertain),
         (0, vec!["com.example.notes".to_owned()])
@@ -391,4 +392,46 @@ fn a_step_that_is_only_for_tags_that_no_device_has_is_said_of_all() {
     assert_eq!(found[0].fact, fact);
     facts.for_nobody.clear();
     assert!(of(&facts).is_empty());
+}
+
+#[test]
+fn two_people_of_one_name_are_two_and_who_is_not_known_is_counted() {
+    let runbook = PinnedRunbook::standard(Ios, Variant::Migration);
+    let serials = [serial("A1"), serial("B1"), serial("C1")];
+    let owner = |email: &str| DeviceOwner {
+        name: Some("Eva".to_owned()),
+        email: Some(email.to_owned()),
+        ..DeviceOwner::default()
+    };
+    let owners = [
+        Some(owner("eva@example.com")),
+        Some(owner("e.va@example.com")),
+        None,
+    ];
+    let known: Vec<OriginalFacts> = std::iter::zip(&serials, owners)
+        .map(|(serial, owner)| {
+            let mut facts = OriginalFacts::new(OrganisationId(1), DeviceId(1));
+            let mut said = Said::nothing(serial.clone());
+            said.apps = Some(vec![OriginalApp::new("com.example.notes")]);
+            said.owner = owner;
+            facts.take(said, NOW, "export");
+            facts
+        })
+        .collect();
+    let (licences, tags) = (BTreeSet::new(), BTreeSet::new());
+    let mut forecaster = Forecaster::new(None);
+    for (serial, original) in serials.iter().zip(&known) {
+        forecaster.add(&LossOf {
+            serial,
+            platform: Some(Ios),
+            original: Some(original),
+            runbook: Some(&runbook),
+            licences: &licences,
+            tags: &tags,
+        });
+    }
+    let all = forecaster.finish();
+    let notes = &all.apps[0];
+    assert_eq!(notes.lost.len(), 3);
+    assert_eq!((notes.people.len(), notes.owner_unknown), (2, 1));
 }

@@ -7,7 +7,7 @@ use crate::device::OrgReading;
 use crate::error::PortError;
 use crate::ids::Serial;
 use crate::service::ports::{
-    ActivityReading, ActivityRequest, ApiKey, MemberPage, OrganisationApi, ReadingPage,
+    ActivityReading, ActivityRequest, ApiKey, LockSaid, MemberPage, OrganisationApi, ReadingPage,
 };
 
 /// A part of [`OrganisationApi`]: what is not written is refused. Whoever has a part is the whole port.
@@ -62,6 +62,15 @@ pub trait OrganisationApiPart: Send + Sync + 'static {
     async fn activity(&self, _key: &ApiKey, _id: &str) -> Result<ActivityReading, PortError> {
         Err(self.refusal())
     }
+    /// [`OrganisationApi::lock`].
+    async fn lock(
+        &self,
+        _key: &ApiKey,
+        _serial: &Serial,
+        _behind: bool,
+    ) -> Result<LockSaid, PortError> {
+        Err(self.refusal())
+    }
 }
 
 #[async_trait]
@@ -104,6 +113,14 @@ impl<P: OrganisationApiPart> OrganisationApi for P {
     }
     async fn activity(&self, key: &ApiKey, id: &str) -> Result<ActivityReading, PortError> {
         OrganisationApiPart::activity(self, key, id).await
+    }
+    async fn lock(
+        &self,
+        key: &ApiKey,
+        serial: &Serial,
+        behind: bool,
+    ) -> Result<LockSaid, PortError> {
+        OrganisationApiPart::lock(self, key, serial, behind).await
     }
 }
 
